@@ -1,0 +1,70 @@
+//! The settings that the parts of the engine share, checked once.
+
+use crate::error::{Error, Result};
+
+/// Smallest page, in bytes.
+pub const MIN_PAGE_SIZE: usize = 512;
+/// Largest page, in bytes.
+pub const MAX_PAGE_SIZE: usize = 65_536;
+/// Smallest log segment, in bytes.
+pub const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+/// Largest log segment, in bytes.
+pub const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Fewest frames a buffer pool can have.
+pub const MIN_FRAMES: usize = 16;
+/// A segment holds at least this many pages' worth of log, so that any record fits.
+const MIN_PAGES_PER_SEGMENT: u64 = 8;
+
+/// How a page torn by a crash in the middle of its write is made whole again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum TornPageProtection {
+    /// Every page is written twice: first, with its batch, to the file `doublewrite`, then in place.
+    #[default]
+    DoubleWrite,
+}
+
+/// Checked settings of an open database.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes of a page: a power of two.
+    pub page_size: usize,
+    /// Bytes of a log segment: a power of two.
+    pub segment_bytes: u64,
+    /// Frames of the buffer pool.
+    pub frames: usize,
+    /// A checkpoint is taken after this many bytes of log.
+    pub checkpoint_log_bytes: u64,
+    /// Whether background threads run. Without them the same calls give the same I/O.
+    pub background: bool,
+}
+
+impl Config {
+    /// Checks what cannot be checked by types.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] naming the setting and its limits.
+    pub fn check(&self) -> Result<()> {
+        let page = self.page_size;
+        if !page.is_power_of_two() || !(MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&page) {
+            return Err(Error::InvalidInput(format!(
+                "page size {page} is no power of two from {MIN_PAGE_SIZE} to {MAX_PAGE_SIZE}"
+            )));
+        }
+        let segment = self.segment_bytes;
+        let least = MIN_SEGMENT_BYTES.max(MIN_PAGES_PER_SEGMENT * page as u64);
+        if !segment.is_power_of_two() || !(least..=MAX_SEGMENT_BYTES).contains(&segment) {
+            return Err(Error::InvalidInput(format!(
+                "segment size {segment} is no power of two from {least} to {MAX_SEGMENT_BYTES} \
+                 (for pages of {page} bytes)"
+            )));
+        }
+        if self.frames < MIN_FRAMES {
+            return Err(Error::InvalidInput(format!(
+                "a buffer pool of {} frames is too small: at least {MIN_FRAMES} are needed",
+                self.frames
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! **aries**: an ARIES-style, page-based recovery engine.
+pub mod buffer;
+pub mod checkpoint;
+pub mod config;
+pub mod db;
+pub mod disk;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod lock;
+pub mod log;
+pub mod page;
+pub mod record;
+pub mod recovery;
+pub mod space;
+pub mod sync;
+pub mod tables;
+pub mod txn;
+pub use db::{Db, Options, Transaction};
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! The program `aries`.
+
+fn main() {}

@@ -1,0 +1,327 @@
+//! The real disk: a directory of the operating system.
+//!
+//! Guarantees:
+//!
+//! - One process at a time: the file `LOCK` is locked by the operating system for as long as the
+//!   disk or any file opened from it lives. A process that dies loses the lock with its life.
+//! - Reads and writes are whole: interrupted and short ones are carried on.
+//! - A failed sync is final. It is never tried again, not even after an interruption: the kernel
+//!   may have marked the pages clean, and a second sync would say "done" without writing them.
+//! - Each error names the path under which the file was opened (renaming does not change it).
+//!
+//! Growing a file by [`DiskFile::set_len`] makes a hole and reserves no room: a later write into
+//! the hole can still find the disk full. Whoever must not fail later writes zeros instead.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{
+    Disk, DiskFile, LOCK, LogBytes, bytes_before, end_of, is_plain, read_range, too_short,
+};
+use crate::error::{Error, Result};
+use crate::sync::Arc;
+
+/// A locked directory of the operating system.
+#[derive(Debug)]
+pub struct FileDisk {
+    root: PathBuf,
+    lock: Arc<File>,
+}
+
+impl FileDisk {
+    /// Opens and locks the directory at `path`.
+    ///
+    /// # Errors
+    /// [`Error::is_not_found`] when there is none, [`Error::NotADatabase`] when it is a file,
+    /// [`Error::AlreadyOpen`] when it is locked.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        // Absolute, so that the program may change its working directory.
+        let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
+        if !root.is_dir() {
+            let reason = "it is a file, not a directory".to_owned();
+            return Err(Error::NotADatabase { path: root, reason });
+        }
+        let lock = Arc::new(lock_directory(&root)?);
+        Ok(Self { root, lock })
+    }
+
+    /// Like [`FileDisk::open`], but makes the directory (not its parents) when it is missing. Its
+    /// name is durable on return.
+    ///
+    /// # Errors
+    /// Those of [`FileDisk::open`], and those of creating a directory.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let made = make_directory(path)?;
+        let disk = Self::open(path)?;
+        let Some(parent) = disk.root.parent() else { return Ok(disk) };
+        match sync_directory_at(parent) {
+            // Whoever made the directory before us was allowed to; we may not be.
+            Err(Error::ReadOnly { .. }) if !made => Ok(disk),
+            // One found there is synced too: who made it may have died before doing so.
+            synced => synced.map(|()| disk),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        debug_assert!(is_plain(name), "{name:?} is no name for a file of a database");
+        self.root.join(name)
+    }
+
+    fn open_with(
+        &self,
+        operation: &'static str,
+        name: &str,
+        options: &OpenOptions,
+    ) -> Result<Arc<dyn DiskFile>> {
+        let path = self.path(name);
+        let file = options.open(&path).map_err(|e| Error::from_io(operation, &path, e))?;
+        Ok(Arc::new(OpenFile { file, path, _lock: Arc::clone(&self.lock) }))
+    }
+}
+
+fn lock_directory(root: &Path) -> Result<File> {
+    let path = root.join(LOCK);
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|e| Error::from_io("open", &path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::AlreadyOpen { path: root.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(Error::from_io("lock", path, e)),
+    }
+}
+
+/// Whether it was made now, rather than found. What is found may also be a file.
+fn make_directory(path: &Path) -> Result<bool> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(Error::from_io("create directory", path, e)),
+    }
+}
+
+fn sync_directory_at(path: &Path) -> Result<()> {
+    let directory = File::open(path).map_err(|e| Error::from_io("open", path, e))?;
+    directory.sync_all().map_err(|e| Error::from_io("sync", path, e))
+}
+
+impl Disk for FileDisk {
+    fn location(&self) -> PathBuf {
+        self.root.clone()
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
+        self.open_with("open", name, File::options().read(true).write(true))
+    }
+
+    fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
+        self.open_with("create", name, File::options().read(true).write(true).create_new(true))
+    }
+
+    fn create_directory(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        if make_directory(&path)? || path.is_dir() {
+            return Ok(());
+        }
+        Err(Error::from_io("create directory", path, io::ErrorKind::NotADirectory.into()))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let from = self.path(from);
+        fs::rename(&from, self.path(to)).map_err(|e| Error::from_io("rename", from, e))
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        fs::remove_file(&path).map_err(|e| Error::from_io("remove", path, e))
+    }
+
+    fn list(&self, directory: &str) -> Result<Vec<String>> {
+        let path = self.root.join(directory);
+        let entries = fs::read_dir(&path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let entries = entries.map_err(|e| Error::from_io("list", path, e))?;
+        let names = entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> =
+            names.filter(|name| !(directory.is_empty() && name == LOCK)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn sync_directory(&self, directory: &str) -> Result<()> {
+        sync_directory_at(&self.root.join(directory))
+    }
+}
+
+/// A file of a [`FileDisk`].
+struct OpenFile {
+    file: File,
+    path: PathBuf,
+    /// A handle that outlives its disk must not write to a directory opened by somebody else.
+    _lock: Arc<File>,
+}
+
+impl OpenFile {
+    fn check<T>(&self, operation: &'static str, result: io::Result<T>) -> Result<T> {
+        result.map_err(|e| Error::from_io(operation, &self.path, e))
+    }
+
+    /// The range mapped with every page read in, or `None` where that does not work.
+    #[cfg(target_os = "linux")]
+    fn try_map(&self, offset: u64, length: usize) -> Option<memmap2::Mmap> {
+        let mut options = memmap2::MmapOptions::new();
+        options.offset(offset).len(length);
+        // SAFETY: the caller of `DiskFile::map` promises that nobody writes, cuts or recycles the
+        // range while the map lives, and the directory is locked against other engines.
+        #[allow(unsafe_code)]
+        let map = unsafe { options.map(&self.file) }.ok()?;
+        // A page that cannot be read becomes an error here, and not a signal at the first access.
+        map.advise(memmap2::Advice::PopulateRead).ok()?;
+        Some(map)
+    }
+
+    /// Elsewhere there is no way to have read errors reported.
+    #[cfg(not(target_os = "linux"))]
+    fn try_map(&self, _offset: u64, _length: usize) -> Option<memmap2::Mmap> {
+        None
+    }
+}
+
+impl DiskFile for OpenFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                failed => return self.check("read", failed),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.check("write", end_of(offset, bytes.len()))?;
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.file.write_at(&bytes[done..], offset + done as u64) {
+                Ok(0) => return self.check("write", Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => done += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return self.check("write", Err(e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64> {
+        self.check("look at", self.file.metadata()).map(|metadata| metadata.len())
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.check("set the length of", self.file.set_len(length))
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.check("sync", self.file.sync_data())
+    }
+
+    fn map(&self, offset: u64, length: usize) -> Result<LogBytes> {
+        if bytes_before(self.len()?, offset, length) < length {
+            return Err(too_short(&self.path));
+        }
+        if let Some(map) = self.try_map(offset, length) {
+            return Ok(LogBytes::Mapped(map));
+        }
+        read_range(self, &self.path, offset, length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn bytes_and_names_come_back() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("database");
+        let disk = FileDisk::create(&path).unwrap();
+        disk.create_directory("log").unwrap();
+        disk.create_directory("log").unwrap();
+        let file = disk.create("log/1.seg").unwrap();
+        file.write_at(5, b"hello").unwrap();
+        file.sync_data().unwrap();
+        disk.rename("log/1.seg", "log/2.seg").unwrap();
+        disk.sync_directory("log").unwrap();
+        file.set_len(8).unwrap();
+
+        let mut buffer = [9; 16];
+        assert_eq!(disk.open("log/2.seg").unwrap().read_at(0, &mut buffer).unwrap(), 8);
+        assert_eq!(&buffer[..8], b"\0\0\0\0\0hel");
+        assert_eq!(file.read_at(100, &mut buffer).unwrap(), 0);
+        assert_eq!(disk.list("").unwrap(), ["log"], "LOCK is not listed");
+        assert_eq!(disk.list("log").unwrap(), ["2.seg"]);
+        assert!(disk.open("log/1.seg").err().unwrap().is_not_found());
+        assert!(disk.create("log/2.seg").is_err());
+        disk.remove("log/2.seg").unwrap();
+        assert!(disk.open("log/2.seg").err().unwrap().is_not_found());
+    }
+
+    #[test]
+    fn a_second_open_is_refused_until_the_last_file_is_dropped() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(root.path()).unwrap();
+        let file = disk.create("pages").unwrap();
+        assert!(matches!(FileDisk::open(root.path()), Err(Error::AlreadyOpen { .. })));
+        drop(disk);
+        assert!(matches!(FileDisk::create(root.path()), Err(Error::AlreadyOpen { .. })));
+        drop(file);
+        FileDisk::open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_a_directory_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(FileDisk::open(root.path().join("none")).unwrap_err().is_not_found());
+        assert!(FileDisk::create(root.path().join("none/deeper")).unwrap_err().is_not_found());
+        let path = root.path().join("file");
+        fs::write(&path, "text").unwrap();
+        assert!(matches!(FileDisk::open(&path), Err(Error::NotADatabase { .. })));
+        assert!(matches!(FileDisk::create(&path), Err(Error::NotADatabase { .. })));
+        assert_eq!(fs::read(&path).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_map_shows_the_range_and_never_more_than_the_file() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(root.path()).unwrap();
+        let file = disk.create("log").unwrap();
+        let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        file.write_at(0, &bytes).unwrap();
+        let map = file.map(4097, 5903).unwrap();
+        assert_eq!(&map[..], &bytes[4097..]);
+        assert_eq!(matches!(map, LogBytes::Mapped(_)), cfg!(target_os = "linux"));
+        assert!(file.map(0, 0).unwrap().is_empty());
+        assert!(matches!(file.map(4097, 5904), Err(Error::Io { .. })));
+        assert!(matches!(file.map(u64::MAX, usize::MAX), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn offsets_beyond_the_kernels_give_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(root.path()).unwrap();
+        let file = disk.create("pages").unwrap();
+        assert!(file.write_at(u64::MAX, b"xy").is_err());
+        assert!(file.set_len(u64::MAX).is_err());
+        assert!(file.read_at(u64::MAX, &mut [0; 2]).is_err());
+    }
+}

@@ -1,0 +1,228 @@
+//! The simulated disk: a directory in memory whose power can fail.
+//!
+//! It keeps the contract of [`crate::disk`] and promises no more than that, so that what the
+//! engine wrongly relies upon is lost here:
+//!
+//! - A write is cut at sectors of 512 bytes. Each sector it touches, each change of a length and
+//!   each change of a name waits as one *pending* change until its file ([`DiskFile::sync_data`](super::DiskFile::sync_data))
+//!   or directory ([`Disk::sync_directory`](super::Disk::sync_directory)) is synced. Syncing a file makes its bytes and length
+//!   durable, not its name.
+//! - [`SimDisk::crash`] makes a new disk with the durable image and those pending changes that
+//!   survive, applied in the order of time. Each survives wholly or not at all, in any combination.
+//! - A process that dies loses nothing: open the same [`SimDisk`] again.
+//! - After a failed sync the bytes stay visible but are *abandoned*: the next sync says "done"
+//!   without them, [`SimDisk::drop_cache`] makes them disappear, and a crash may find them on the
+//!   disk or not. Writing the sector anew makes a fresh change of it, which a sync makes durable.
+//! - Faults strike at a chosen I/O. The same calls give the same I/Os and the same images.
+//!
+//! ```text
+//!            write, create, …            sync                 crash(survivors)
+//! readers <---- cached image     pending ----> durable image ----> new SimDisk
+//!                    \___ = durable + pending ___/         + surviving pending
+//! ```
+//!
+//! What survives, when it is odd: a surviving sector beyond the surviving length extends the file;
+//! a surviving rename or removal of a name that is not there does nothing; the surviving bytes of a
+//! file without a surviving name, and names in a directory without one, vanish. A rename becomes
+//! durable with the directory of the new name.
+//!
+//! The disk has room for as many bytes as [`SimDisk::set_capacity`] says, in blocks of 4096. A hole
+//! takes none: growing by `set_len` is refused when the room is not there at that
+//! moment, but reserves nothing, so that a later write into the hole can still fail.
+
+mod calls;
+mod content;
+mod image;
+mod state;
+mod tamper;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use self::image::Change;
+use self::state::{Entry, Fate, State};
+use crate::sync::{Arc, Mutex};
+
+/// Bytes of a sector: the unit in which written bytes survive.
+const SECTOR: usize = 512;
+
+/// A disk in memory. Clones share it.
+#[derive(Clone, Default)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+/// A failure to come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// The I/O that it strikes, counted from 0 since the disk was made: [`SimDisk::io_count`] is
+    /// the next one.
+    pub at: u64,
+    /// What happens.
+    pub kind: FaultKind,
+    /// Whether all later I/Os fail too.
+    pub forever: bool,
+}
+
+/// Ways in which an I/O fails. A failed call changes nothing, except that a failed sync abandons
+/// what it should have made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// The device fails (EIO).
+    InputOutputError,
+    /// No space is left (ENOSPC). Strikes calls that change or sync something, except removals;
+    /// others pass.
+    DiskFull,
+    /// This I/O and all later ones fail, until [`SimDisk::crash`] makes a new disk.
+    PowerOff,
+}
+
+/// A change that is not durable yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pending {
+    /// Its place in time; never used twice on one disk.
+    pub id: u64,
+    /// The file's present name; the new one of a rename.
+    pub name: String,
+    /// What was changed.
+    pub kind: PendingKind,
+    /// Whether its sync failed, so that no later one makes it durable.
+    pub abandoned: bool,
+}
+
+/// What a pending change does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PendingKind {
+    /// Writes one sector.
+    Sector {
+        /// Its first byte in the file.
+        offset: u64,
+        /// Bytes of it within the file (at most 512).
+        length: usize,
+    },
+    /// Cuts or grows the file to this many bytes.
+    SetLength(u64),
+    /// Creates the file.
+    Create,
+    /// Creates a directory.
+    CreateDirectory,
+    /// Gives the file this name instead of another.
+    Rename {
+        /// The other.
+        from: String,
+    },
+    /// Removes the name.
+    Remove,
+}
+
+/// Which pending changes reach the disk before the power is gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Survivors {
+    /// All of them.
+    All,
+    /// None of them.
+    None,
+    /// Each one with probability 1/2; the same for the same seed.
+    Random {
+        /// Where the generator begins.
+        seed: u64,
+    },
+    /// Those with these ids.
+    Chosen(BTreeSet<u64>),
+}
+
+impl Survivors {
+    /// A function that tells, asked in the order of time, whether a change survives.
+    fn chooser(&self) -> impl FnMut(u64) -> bool {
+        let mut seed = if let Self::Random { seed } = self { *seed } else { 0 };
+        move |id| match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Random { .. } => split_mix(&mut seed) & 1 == 1,
+            Self::Chosen(ids) => ids.contains(&id),
+        }
+    }
+}
+
+/// The generator splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
+/// generators", OOPSLA 2014).
+fn split_mix(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut bits = *seed;
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+impl SimDisk {
+    /// An empty disk without limits or faults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The changes that are not durable, in the order of time.
+    #[must_use]
+    pub fn pending(&self) -> Vec<Pending> {
+        let state = self.state.lock();
+        let entries = state.entries.iter().filter(|entry| entry.fate != Fate::Synced);
+        entries.map(|entry| describe(&state, entry)).collect()
+    }
+
+    /// The power fails: a new, independent disk with what was durable and those pending changes
+    /// that survive. It has the same capacity, no faults, and nothing is pending on it.
+    #[must_use]
+    pub fn crash(&self, survivors: &Survivors) -> Self {
+        let state = self.state.lock().crash(survivors);
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Lets an I/O fail. Faults add up; one that is not `forever` strikes once, at its I/O or never.
+    pub fn inject(&self, fault: Fault) {
+        self.state.lock().faults.push(fault);
+    }
+
+    /// How many I/Os there were: calls of [`Disk`](super::Disk) and
+    /// [`DiskFile`](super::DiskFile), those that failed included,
+    /// but for `location`.
+    #[must_use]
+    pub fn io_count(&self) -> u64 {
+        self.state.lock().io_count
+    }
+
+    /// Drops the page cache: abandoned changes are gone, and readers see what is durable and what
+    /// is still to be written.
+    pub fn drop_cache(&self) {
+        self.state.lock().drop_cache();
+    }
+
+    /// Limits the bytes that all files take together, in blocks of 4096; `None` is no limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.state.lock().capacity = bytes;
+    }
+
+    /// While set, every call that changes something fails with [`crate::Error::ReadOnly`]. Syncs pass.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.state.lock().read_only = read_only;
+    }
+}
+
+fn describe(state: &State, entry: &Entry) -> Pending {
+    let (name, kind) = match &entry.change {
+        Change::Sector { inode, image } => {
+            let kind = PendingKind::Sector { offset: image.offset, length: image.length };
+            (state.name_of(*inode), kind)
+        }
+        Change::SetLength { inode, length } => {
+            (state.name_of(*inode), PendingKind::SetLength(*length))
+        }
+        Change::Create { name, .. } => (name.clone(), PendingKind::Create),
+        Change::CreateDirectory { name } => (name.clone(), PendingKind::CreateDirectory),
+        Change::Rename { from, to, .. } => (to.clone(), PendingKind::Rename { from: from.clone() }),
+        Change::Remove { name, .. } => (name.clone(), PendingKind::Remove),
+    };
+    Pending { id: entry.id, name, kind, abandoned: entry.fate == Fate::Abandoned }
+}

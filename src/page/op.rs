@@ -1,0 +1,162 @@
+//! [`PageOp`]: every change that a page can undergo.
+
+use std::fmt;
+
+use super::fault::OpFault;
+use super::header::{PageKind, check_size};
+use super::slotted::{self, SlotState};
+use super::space_map::{self, PageState};
+use crate::ids::SlotId;
+
+/// A change of one page, as the log keeps it. It borrows its bytes: from the caller, from a log
+/// record, or, being an inverse, from the page before the change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageOp<'a> {
+    /// Overwrites bytes within a record, live or ghost.
+    Patch {
+        /// The record's slot.
+        slot: SlotId,
+        /// Where in the record the bytes go, in bytes from its start.
+        offset: u16,
+        /// The new bytes.
+        bytes: &'a [u8],
+    },
+    /// Puts a record into a free slot, or into a new one, number `slot_count`.
+    InsertSlot {
+        /// The slot.
+        slot: SlotId,
+        /// The record, at least one byte.
+        bytes: &'a [u8],
+    },
+    /// Removes a record, live or ghost, and frees its slot.
+    RemoveSlot {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// Makes a live record a ghost: deleted, but with its room and slot kept.
+    MarkGhost {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// Makes a ghost a live record again.
+    ClearGhost {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// Sets one entry of a space map page.
+    SetState {
+        /// The entry, from 0.
+        entry: u16,
+        /// The new state of the page it stands for.
+        state: PageState,
+    },
+    /// Empties the page and makes it one of `kind`. Page id and LSN stay.
+    Format {
+        /// What the page becomes.
+        kind: PageKind,
+    },
+}
+
+impl<'a> PageOp<'a> {
+    /// Whether [`apply`](Self::apply) would succeed on `page`.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn check(&self, page: &[u8]) -> Result<(), OpFault> {
+        match *self {
+            Self::Patch { slot, offset, bytes } => {
+                slotted::check_patch(page, slot, usize::from(offset) + bytes.len())
+            }
+            Self::InsertSlot { slot, bytes } => slotted::check_insert(page, slot, bytes.len()),
+            Self::RemoveSlot { slot } => slotted::check_record(page, slot).map(drop),
+            Self::MarkGhost { slot } => slotted::check_state(page, slot, SlotState::Live),
+            Self::ClearGhost { slot } => slotted::check_state(page, slot, SlotState::Ghost),
+            Self::SetState { entry, state } => space_map::check_set_state(page, entry, state),
+            Self::Format { .. } => Ok(check_size(page)?),
+        }
+    }
+
+    /// Changes `page`. Page id, LSN and checksum stay as they are: stamping and sealing are the
+    /// caller's.
+    ///
+    /// # Errors
+    /// What [`check`](Self::check) finds; then nothing has changed.
+    pub fn apply(&self, page: &mut [u8]) -> Result<(), OpFault> {
+        self.check(page)?;
+        match *self {
+            Self::Patch { slot, offset, bytes } => {
+                slotted::patch(page, slot, usize::from(offset), bytes);
+            }
+            Self::InsertSlot { slot, bytes } => slotted::insert(page, slot, bytes),
+            Self::RemoveSlot { slot } => slotted::remove(page, slot),
+            Self::MarkGhost { slot } => slotted::set_slot_state(page, slot, SlotState::Ghost),
+            Self::ClearGhost { slot } => slotted::set_slot_state(page, slot, SlotState::Live),
+            Self::SetState { entry, state } => space_map::set_state(page, entry, state),
+            Self::Format { kind } => super::format(page, kind),
+        }
+        Ok(())
+    }
+
+    /// The operation that undoes this one, made from the page as it was before; this operation
+    /// must pass [`check`](Self::check) there.
+    ///
+    /// `None` for what is never undone: `Format`, and `RemoveSlot` of a ghost, whose deleter has
+    /// ended.
+    #[must_use]
+    pub fn inverse<'p>(&self, page_before: &'p [u8]) -> Option<PageOp<'p>> {
+        match *self {
+            Self::Patch { slot, offset, bytes } => {
+                let start = usize::from(offset);
+                let record = slotted::record_or_ghost(page_before, slot)?;
+                let before = record.get(start..start + bytes.len())?;
+                Some(PageOp::Patch { slot, offset, bytes: before })
+            }
+            Self::InsertSlot { slot, .. } => Some(PageOp::RemoveSlot { slot }),
+            Self::RemoveSlot { slot } => {
+                let bytes = slotted::record(page_before, slot)?;
+                Some(PageOp::InsertSlot { slot, bytes })
+            }
+            Self::MarkGhost { slot } => Some(PageOp::ClearGhost { slot }),
+            Self::ClearGhost { slot } => Some(PageOp::MarkGhost { slot }),
+            Self::SetState { entry, .. } => {
+                let state = space_map::state(page_before, entry)?;
+                Some(PageOp::SetState { entry, state })
+            }
+            Self::Format { .. } => None,
+        }
+    }
+
+    /// The name of the operation.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Patch { .. } => "Patch",
+            Self::InsertSlot { .. } => "InsertSlot",
+            Self::RemoveSlot { .. } => "RemoveSlot",
+            Self::MarkGhost { .. } => "MarkGhost",
+            Self::ClearGhost { .. } => "ClearGhost",
+            Self::SetState { .. } => "SetState",
+            Self::Format { .. } => "Format",
+        }
+    }
+}
+
+impl fmt::Display for PageOp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Patch { slot, offset, bytes } => {
+                let end = usize::from(offset) + bytes.len();
+                write!(f, "patch slot {slot} bytes {offset}..{end}")
+            }
+            Self::InsertSlot { slot, bytes } => {
+                let plural = if bytes.len() == 1 { "" } else { "s" };
+                write!(f, "insert {} byte{plural} into slot {slot}", bytes.len())
+            }
+            Self::RemoveSlot { slot } => write!(f, "remove slot {slot}"),
+            Self::MarkGhost { slot } => write!(f, "mark slot {slot} as ghost"),
+            Self::ClearGhost { slot } => write!(f, "make ghost slot {slot} live again"),
+            Self::SetState { entry, state } => write!(f, "set entry {entry} to {state}"),
+            Self::Format { kind } => write!(f, "format as {kind}"),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The appender: what is guarded by the one short mutex of the log.
+
+use std::mem;
+
+use super::segment::Geometry;
+use super::space::LogSpace;
+use crate::ids::Lsn;
+use crate::record::{EncodedRecord, HEADER_BYTES, padded, stated_length};
+use crate::sync::Arc;
+
+/// Bytes of the log that follow each other within one segment.
+#[derive(Default)]
+pub struct Chunk {
+    /// Where the first byte belongs.
+    pub start: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Chunk {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+/// Where the log ends, and what of it is not written yet.
+pub struct Appender {
+    geometry: Geometry,
+    epoch: u64,
+    end: u64,
+    /// Appended, not handed to a writer yet; the last chunk is the one that grows.
+    chunks: Vec<Chunk>,
+    /// Handed to the writer that is under way; still readable here.
+    in_flight: Arc<Vec<Chunk>>,
+    space: LogSpace,
+}
+
+impl Appender {
+    pub fn new(end: u64, epoch: u64, geometry: Geometry, space: LogSpace) -> Self {
+        assert!(end <= space.prepared_end(), "the log ends within its segments");
+        Self { geometry, epoch, end, chunks: Vec::new(), in_flight: Arc::default(), space }
+    }
+
+    /// The next record's LSN, or less.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub fn prepared_end(&self) -> u64 {
+        self.space.prepared_end()
+    }
+
+    pub fn prepared(&mut self, end: u64) {
+        self.space.prepared(end);
+    }
+
+    pub fn try_reserve(&mut self, bytes: u64) -> bool {
+        self.space.try_reserve(self.end, bytes)
+    }
+
+    pub fn release(&mut self, bytes: u64) {
+        self.space.release(bytes);
+    }
+
+    pub fn is_short(&self, ahead: u64) -> bool {
+        self.space.is_short(self.end, ahead)
+    }
+
+    pub fn buffered_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// Appends a record; `None` if no prepared segment has room for it. Uses up `spend` bytes of
+    /// what was reserved.
+    pub fn append(&mut self, record: &EncodedRecord, spend: u64) -> Option<Lsn> {
+        let length = padded(record.len()) as u64;
+        assert!(spend == 0 || spend >= length, "what is appended was reserved");
+        let at = self.place_for(length)?;
+        if at != self.end {
+            self.close_segment();
+        }
+        let lsn = Lsn::new(at).expect("records stand behind a header");
+        if self.chunks.last().is_none_or(|chunk| chunk.end() != at) {
+            self.chunks.push(Chunk { start: at, bytes: Vec::new() });
+        }
+        let chunk = self.chunks.last_mut().expect("just made");
+        record.append_to(lsn, self.epoch, &mut chunk.bytes);
+        self.end = at + length;
+        assert!(self.geometry.segment_of(self.end - 1) == self.geometry.segment_of(at));
+        self.space.release(spend);
+        Some(lsn)
+    }
+
+    /// Where a record of `length` bytes goes: here, or at the front of the next segment.
+    fn place_for(&self, length: u64) -> Option<u64> {
+        let geometry = self.geometry;
+        let mut at = self.end;
+        if geometry.offset(at) == 0 || geometry.left_in_segment(at) < length {
+            // `end - 1` is in the segment that is full, even exactly at a boundary.
+            at = geometry.first_record(geometry.segment_of(at - 1) + 1);
+        }
+        assert!(length <= geometry.left_in_segment(at), "a record fits into a segment");
+        (at + length <= self.space.prepared_end()).then_some(at)
+    }
+
+    /// Fills what is left of the current segment.
+    fn close_segment(&mut self) {
+        let left = self.geometry.left_in_segment(self.end);
+        if self.geometry.offset(self.end) == 0 || left < HEADER_BYTES as u64 {
+            return;
+        }
+        let length = usize::try_from(left).expect("less than a record is left");
+        let lsn = Lsn::new(self.end).expect("behind a header");
+        if self.chunks.last().is_none_or(|chunk| chunk.end() != self.end) {
+            self.chunks.push(Chunk { start: self.end, bytes: Vec::new() });
+        }
+        let chunk = self.chunks.last_mut().expect("just made");
+        EncodedRecord::filler(length).append_to(lsn, self.epoch, &mut chunk.bytes);
+    }
+
+    /// Hands all that is not written to a writer; gives it with the log's end behind it.
+    pub fn take_batch(&mut self) -> (Arc<Vec<Chunk>>, u64) {
+        self.in_flight = Arc::new(mem::take(&mut self.chunks));
+        (Arc::clone(&self.in_flight), self.end)
+    }
+
+    /// The batch was written: it can be read from its files now.
+    pub fn batch_written(&mut self) {
+        self.in_flight = Arc::default();
+    }
+
+    /// The bytes of the record at `lsn`, if they are still here.
+    pub fn read(&self, lsn: Lsn) -> Option<Vec<u8>> {
+        let at = lsn.get();
+        let mut chunks = self.chunks.iter().chain(self.in_flight.iter());
+        let chunk = chunks.find(|chunk| (chunk.start..chunk.end()).contains(&at))?;
+        let offset = usize::try_from(at - chunk.start).ok()?;
+        let rest = chunk.bytes.get(offset..)?;
+        rest.get(..stated_length(rest)?).map(<[u8]>::to_vec)
+    }
+}

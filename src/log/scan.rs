@@ -1,0 +1,365 @@
+//! Reading the log: forward from a known record, or one record at a known LSN.
+//!
+//! A scan of unknown length ends at the first byte that no valid record begins at: the *hole*. A
+//! hole is the normal end of a log that was not closed: its tail, never acknowledged, may be
+//! missing, torn, or hold valid records behind the hole, because sectors reach the disk in any
+//! order. It is damage when something later bears witness that the bytes had been durable: then
+//! [`LogScan::witness_of_damage`] finds it.
+//!
+//! ```text
+//!   … record | record | hole ……… record with durable_lsn > hole   → damage, open refuses
+//!                      ^ end     record with durable_lsn <= hole   → torn tail, cut here
+//! ```
+//!
+//! Invariants:
+//! - nothing read is trusted before its checksum, which covers LSN and epoch, was right;
+//! - the epoch changes only at a restart record, and only upwards;
+//! - every pointer in a record that is handed out points backwards.
+
+use super::epochs::Epochs;
+use super::segment::Segments;
+use crate::disk::LogBytes;
+use crate::error::{Error, Result};
+use crate::ids::Lsn;
+use crate::record::{
+    self, ALIGNMENT, EpochStart, LogRecord, max_record_bytes, padded, peek_length,
+};
+
+/// Bytes read at once for a single record: most records are shorter.
+const SINGLE_READ_BYTES: usize = 512;
+
+/// Where a scan must end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScanEnd {
+    /// At the first hole, wherever that is.
+    FirstHole,
+    /// Here; a hole before is damage. Segments that end at or before it are full and may be mapped.
+    Known(Lsn),
+}
+
+/// A forward scan.
+pub struct LogScan<'s> {
+    segments: &'s Segments,
+    max_record: usize,
+    at: u64,
+    epochs: Epochs,
+    end: ScanEnd,
+    current: Option<(u64, LogBytes)>,
+    watermark: Option<Lsn>,
+    records: u64,
+    bytes: u64,
+}
+
+impl<'s> LogScan<'s> {
+    /// A scan from the record at `start`, whose epoch `epochs` must know.
+    #[must_use]
+    pub fn new(
+        segments: &'s Segments,
+        page_size: usize,
+        start: Lsn,
+        epochs: Epochs,
+        end: ScanEnd,
+    ) -> Self {
+        Self {
+            segments,
+            max_record: max_record_bytes(page_size),
+            at: start.get(),
+            epochs,
+            end,
+            current: None,
+            watermark: None,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Records handed out so far.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Bytes of the records handed out so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The highest `durable_lsn` of the records handed out.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Lsn> {
+        self.watermark
+    }
+
+    /// The byte after the last record handed out.
+    ///
+    /// # Panics
+    /// Never: a scan starts behind a segment header.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        Lsn::new(self.at).expect("a scan starts behind a header")
+    }
+
+    /// The runs the scan has seen, and those it was given.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// The next record; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for a hole before a known end, and for a record that is intact but says
+    /// what no record can say; those of the disk.
+    pub fn next_record(&mut self) -> Result<Option<(Lsn, LogRecord<'_>)>> {
+        let Some((lsn, length)) = self.find_next()? else {
+            return Ok(None);
+        };
+        self.at = lsn.get() + padded(length) as u64;
+        self.records += 1;
+        self.bytes += padded(length) as u64;
+        let (_, bytes) = self.current.as_ref().expect("the record was found in it");
+        let offset = offset_in(self.segments, lsn.get());
+        let record = decode_at(self.segments, lsn, &bytes[offset..offset + length])?;
+        self.watermark = self.watermark.max(record.durable_lsn());
+        if let LogRecord::Restart(restart) = &record {
+            self.epochs.restarted(lsn, restart.epoch);
+        }
+        Ok(Some((lsn, record)))
+    }
+
+    /// Finds the next record that is no filler, with its length; `None` at the end.
+    fn find_next(&mut self) -> Result<Option<(Lsn, usize)>> {
+        loop {
+            if let ScanEnd::Known(end) = self.end
+                && self.at >= end.get()
+            {
+                return Ok(None);
+            }
+            self.at = self.segments.geometry().record_position(self.at);
+            let Some(length) = self.valid_at(self.at)? else {
+                return self.hole();
+            };
+            let offset = offset_in(self.segments, self.at);
+            let (number, bytes) = self.current.as_ref().expect("loaded by valid_at");
+            if !is_filler(&bytes[offset..]) {
+                return Ok(Lsn::new(self.at).map(|lsn| (lsn, length)));
+            }
+            self.at = self.segments.geometry().end(*number);
+        }
+    }
+
+    fn hole(&self) -> Result<Option<(Lsn, usize)>> {
+        match self.end {
+            ScanEnd::FirstHole => Ok(None),
+            ScanEnd::Known(end) => Err(Error::corrupt(
+                self.segments.place(self.position()),
+                format!("a log record (the log reaches to {end})"),
+                "bytes that are none",
+            )),
+        }
+    }
+
+    /// The length of the valid record at `at`, if there is one, in its epoch or, for a restart
+    /// record, in the higher one that it declares.
+    fn valid_at(&mut self, at: u64) -> Result<Option<usize>> {
+        if !self.load(self.segments.geometry().segment_of(at))? {
+            return Ok(None);
+        }
+        let Some(lsn) = Lsn::new(at) else { return Ok(None) };
+        let Some(epoch) = self.epochs.at(lsn) else { return Ok(None) };
+        let (_, bytes) = self.current.as_ref().expect("just loaded");
+        let rest = &bytes[offset_in(self.segments, at)..];
+        let Some(length) = peek_length(rest) else { return Ok(None) };
+        if is_filler(rest) {
+            let fills = length == rest.len();
+            return Ok((fills && record::verify(rest, lsn, epoch)).then_some(length));
+        }
+        if length > self.max_record {
+            return Ok(None);
+        }
+        let bytes = &rest[..length];
+        let valid = record::verify(bytes, lsn, epoch)
+            || restart_epoch(bytes)
+                .is_some_and(|declared| declared > epoch && record::verify(bytes, lsn, declared));
+        Ok(valid.then_some(length))
+    }
+
+    /// Makes segment `number` the current one; false when there is none.
+    fn load(&mut self, number: u64) -> Result<bool> {
+        if self.current.as_ref().is_some_and(|(current, _)| *current == number) {
+            return Ok(true);
+        }
+        let Some(file) = self.segments.file(number) else { return Ok(false) };
+        let length = usize::try_from(self.segments.geometry().segment_bytes)
+            .map_err(|_| Error::InvalidInput("a segment larger than memory".into()))?;
+        let full = match self.end {
+            ScanEnd::Known(end) => self.segments.geometry().end(number) <= end.get(),
+            ScanEnd::FirstHole => false,
+        };
+        let bytes = if full {
+            file.map(0, length)?
+        } else {
+            let mut bytes = self.take_buffer(length);
+            let read = file.read_at(0, &mut bytes)?;
+            bytes[read..].fill(0);
+            LogBytes::Owned(bytes)
+        };
+        self.current = Some((number, bytes));
+        Ok(true)
+    }
+
+    fn take_buffer(&mut self, length: usize) -> Vec<u8> {
+        match self.current.take() {
+            Some((_, LogBytes::Owned(bytes))) if bytes.len() == length => bytes,
+            _ => vec![0; length],
+        }
+    }
+
+    /// Searches behind the hole for a valid record that proves the hole had been durable. Gives
+    /// the record's LSN and its `durable_lsn`.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn witness_of_damage(&mut self) -> Result<Option<(Lsn, Lsn)>> {
+        let hole = self.position();
+        let geometry = self.segments.geometry();
+        let Some(numbers) = self.segments.numbers() else { return Ok(None) };
+        for number in geometry.segment_of(hole.get())..=*numbers.end() {
+            if !self.load(number)? {
+                continue;
+            }
+            let from = geometry.first_record(number).max(hole.get());
+            if let Some(witness) = self.witness_in(number, from, hole) {
+                return Ok(Some(witness));
+            }
+        }
+        Ok(None)
+    }
+
+    fn witness_in(&self, number: u64, from: u64, hole: Lsn) -> Option<(Lsn, Lsn)> {
+        let geometry = self.segments.geometry();
+        let (_, bytes) = self.current.as_ref()?;
+        let epoch = self.epochs.at(hole)?;
+        (from..geometry.end(number)).step_by(ALIGNMENT).find_map(|at| {
+            let rest = bytes.get(offset_in(self.segments, at)..)?;
+            let bytes = &rest[..witness_length(rest, self.max_record)?];
+            let lsn = Lsn::new(at)?;
+            let declared = restart_epoch(bytes).filter(|declared| *declared > epoch);
+            if !record::verify(bytes, lsn, declared.unwrap_or(epoch)) {
+                return None;
+            }
+            let durable = record::decode(bytes).ok()?.durable_lsn()?;
+            (durable > hole).then_some((lsn, durable))
+        })
+    }
+}
+
+impl Epochs {
+    /// Notes a restart record that a scan came upon; those known already are passed over.
+    fn restarted(&mut self, lsn: Lsn, epoch: u64) {
+        if self.last().is_none_or(|last| last.lsn < lsn) {
+            self.push_back(EpochStart { lsn, epoch });
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // an offset within a segment, which fits into memory
+fn offset_in(segments: &Segments, at: u64) -> usize {
+    segments.geometry().offset(at) as usize
+}
+
+fn is_filler(bytes: &[u8]) -> bool {
+    record::peek_kind(bytes) == Some(record::FILLER)
+}
+
+/// The epoch that a restart record declares for itself; `None` for other records.
+fn restart_epoch(bytes: &[u8]) -> Option<u64> {
+    match record::decode(bytes) {
+        Ok(LogRecord::Restart(restart)) => Some(restart.epoch),
+        _ => None,
+    }
+}
+
+/// The length of what looks like a record that can bear witness.
+fn witness_length(bytes: &[u8], max_record: usize) -> Option<usize> {
+    let kind = record::peek_kind(bytes)?;
+    if !record::bears_witness(kind) {
+        return None;
+    }
+    peek_length(bytes).filter(|length| *length <= max_record)
+}
+
+/// Decodes a record whose checksum was right.
+fn decode_at<'a>(segments: &Segments, lsn: Lsn, bytes: &'a [u8]) -> Result<LogRecord<'a>> {
+    let record = record::decode(bytes).map_err(|fault| {
+        Error::corrupt(segments.place(lsn), "a well-formed log record", fault.to_string())
+    })?;
+    if !record.points_back(lsn) {
+        return Err(Error::corrupt(
+            segments.place(lsn),
+            "a record that points backwards",
+            "one that points at itself or forwards",
+        ));
+    }
+    Ok(record)
+}
+
+/// The bytes of one record, checked.
+pub struct RecordBytes(Vec<u8>);
+
+impl RecordBytes {
+    /// Checks that `bytes` are the record at `lsn`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when they are not.
+    pub fn check(segments: &Segments, lsn: Lsn, epoch: u64, bytes: Vec<u8>) -> Result<Self> {
+        if !record::verify(&bytes, lsn, epoch) {
+            return Err(no_record(segments, lsn));
+        }
+        decode_at(segments, lsn, &bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// The record.
+    ///
+    /// # Panics
+    /// Never: it was decoded before.
+    #[must_use]
+    pub fn record(&self) -> LogRecord<'_> {
+        record::decode(&self.0).expect("decoded when it was checked")
+    }
+}
+
+fn no_record(segments: &Segments, lsn: Lsn) -> Error {
+    Error::corrupt(segments.place(lsn), "a log record", "bytes that are none")
+}
+
+/// Reads the record at `lsn` from its file.
+///
+/// # Errors
+/// [`Error::Corrupt`] when no valid record of that epoch stands there; those of the disk.
+pub fn read_record(
+    segments: &Segments,
+    page_size: usize,
+    lsn: Lsn,
+    epoch: u64,
+) -> Result<RecordBytes> {
+    let file = segments.file_of(lsn)?;
+    let geometry = segments.geometry();
+    let offset = geometry.offset(lsn.get());
+    let left = usize::try_from(geometry.left_in_segment(lsn.get())).unwrap_or(usize::MAX);
+    let most = max_record_bytes(page_size).min(left);
+    let mut bytes = vec![0; SINGLE_READ_BYTES.min(most)];
+    let read = file.read_at(offset, &mut bytes)?;
+    bytes.truncate(read);
+    let length = record::stated_length(&bytes).filter(|length| *length <= most);
+    let Some(length) = length else { return Err(no_record(segments, lsn)) };
+    if length > bytes.len() {
+        bytes.resize(length, 0);
+        let read = file.read_at(offset, &mut bytes)?;
+        bytes.truncate(read);
+    }
+    bytes.truncate(length);
+    RecordBytes::check(segments, lsn, epoch, bytes)
+}

@@ -1,0 +1,309 @@
+//! Log records: what each kind holds, and how it stands in bytes.
+//!
+//! A record is *physiological*: it names one page physically and says what to do there logically
+//! (a [`PageOp`]). It is found by its LSN and trusted only if its checksum holds, which covers the
+//! record's bytes **and** its LSN **and** the epoch of the run that wrote it: a record left over
+//! from an earlier use of the same bytes is never believed.
+//!
+//! ```text
+//!  0        4        8     9        12            20            28
+//!  +--------+--------+-----+--------+-------------+-------------+------------------ … --+
+//!  | length | CRC-32 |kind | zeros  | transaction | prev_lsn    | body of the kind      |
+//!  +--------+--------+-----+--------+-------------+-------------+------------------ … --+
+//! ```
+//!
+//! Invariants:
+//! - a record of length `n` takes `n` rounded up to 8 bytes; it never crosses a segment;
+//! - the checksum is CRC-32 over bytes 0..4, 8..n, the LSN and the epoch (both u64, little-endian);
+//! - a compensation log record has no undo, so it cannot be undone; it always says where undo goes
+//!   on (`undo_next_lsn`, 0 for nil);
+//! - commit, end, checkpoint and restart records carry `durable_lsn`, up to where the log was
+//!   durable when they were appended: later they bear witness that bytes below it had been durable;
+//! - decoding arbitrary bytes gives a record or a fault, never a panic.
+//!
+//! Source: ARIES, section 3.1 (log records), 3.3; section 10.3 (redo-only records), section 9 (nested
+//! top actions).
+
+mod codec;
+
+pub use codec::{
+    ALIGNMENT, COMPENSATION_FIELDS_BYTES, EncodedRecord, FILLER, HEADER_BYTES, RecordFault, bears_witness, checkpoint_bytes,
+    decode, max_record_bytes, padded, peek_kind, peek_length, stated_length, verify,
+};
+
+use std::fmt;
+
+use crate::ids::{Lsn, PageId, TxnId};
+use crate::page::PageOp;
+use crate::tables::TransactionEntry;
+
+/// What ties a record to its transaction: whose it is, and that transaction's record before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TransactionLink {
+    /// The transaction.
+    pub txn: TxnId,
+    /// The transaction's record before this one; nil for its first.
+    pub prev_lsn: Option<Lsn>,
+}
+
+/// How an update is undone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Undo<'a> {
+    /// It is not: the change stays even if the transaction rolls back (a redo-only record).
+    RedoOnly,
+    /// By this operation on the same page.
+    Physical(PageOp<'a>),
+}
+
+/// A change of one page by a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Update<'a> {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+    /// The page.
+    pub page: PageId,
+    /// The page's LSN before the change: redo asserts it.
+    pub prev_page_lsn: Option<Lsn>,
+    /// The change.
+    pub op: PageOp<'a>,
+    /// How to undo it.
+    pub undo: Undo<'a>,
+}
+
+/// The undoing of one update: redone like an update, never undone itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompensationLogRecord<'a> {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+    /// The page.
+    pub page: PageId,
+    /// The page's LSN before the change.
+    pub prev_page_lsn: Option<Lsn>,
+    /// The change that undoes.
+    pub op: PageOp<'a>,
+    /// The next record of the transaction to undo: the `prev_lsn` of the one undone here.
+    pub undo_next_lsn: Option<Lsn>,
+}
+
+/// The transaction is committed once this record is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+    /// Up to where the log was durable when this was appended.
+    pub durable_lsn: Lsn,
+    /// Wall-clock time of the commit, in microseconds since 1970.
+    pub wall_time_micros: u64,
+    /// Whether pages the transaction freed are still to be made free.
+    pub frees_pages: bool,
+}
+
+/// The transaction began to roll back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rollback {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+}
+
+/// Nothing is left to do for the transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+    /// Up to where the log was durable when this was appended.
+    pub durable_lsn: Lsn,
+}
+
+/// The end of a nested top action (the paper's dummy CLR): what stands between it and
+/// `undo_next_lsn` is not undone any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NestedTopActionEnd {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+    /// The next record of the transaction to undo: the last one before the action.
+    pub undo_next_lsn: Option<Lsn>,
+}
+
+/// A fuzzy checkpoint begins; analysis starts here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BeginCheckpoint {
+    /// Up to where the log was durable when this was appended.
+    pub durable_lsn: Lsn,
+    /// No transaction so far has this number or a higher one.
+    pub next_txn: TxnId,
+    /// The restart record of the run that took the checkpoint.
+    pub restart_lsn: Lsn,
+}
+
+/// A part of the tables as they were at some moment after the checkpoint began.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndCheckpoint {
+    /// Up to where the log was durable when this was appended.
+    pub durable_lsn: Lsn,
+    /// The checkpoint's begin record.
+    pub begin_lsn: Lsn,
+    /// Which part this is, from 0.
+    pub part: u32,
+    /// How many parts there are; the checkpoint is complete with the last.
+    pub parts: u32,
+    /// Pages of the dirty page table with their `rec_lsn`.
+    pub dirty_pages: Vec<(PageId, Lsn)>,
+    /// Lines of the transaction table.
+    pub transactions: Vec<(TxnId, TransactionEntry)>,
+}
+
+/// Where a run's records begin in the log, and the epoch they carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EpochStart {
+    /// The run's restart record.
+    pub lsn: Lsn,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+/// A new run of the database begins: all records from here on carry its epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Restart {
+    /// Up to where the log was durable when this was appended: its end as the restart found it.
+    pub durable_lsn: Lsn,
+    /// The epoch: higher than any before.
+    pub epoch: u64,
+    /// The run before this one; `None` for the first.
+    pub previous: Option<EpochStart>,
+    /// No transaction so far has this number or a higher one.
+    pub next_txn: TxnId,
+}
+
+/// A log record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogRecord<'a> {
+    /// See [`Update`].
+    Update(Update<'a>),
+    /// See [`CompensationLogRecord`].
+    Compensation(CompensationLogRecord<'a>),
+    /// See [`Commit`].
+    Commit(Commit),
+    /// See [`Rollback`].
+    Rollback(Rollback),
+    /// See [`End`].
+    End(End),
+    /// See [`NestedTopActionEnd`].
+    NestedTopActionEnd(NestedTopActionEnd),
+    /// See [`BeginCheckpoint`].
+    BeginCheckpoint(BeginCheckpoint),
+    /// See [`EndCheckpoint`].
+    EndCheckpoint(EndCheckpoint),
+    /// See [`Restart`].
+    Restart(Restart),
+    /// Fills the rest of a segment into which the next record did not fit.
+    Filler,
+}
+
+impl LogRecord<'_> {
+    /// Whose record it is; `None` for checkpoints, restarts and filler.
+    #[must_use]
+    pub fn link(&self) -> Option<TransactionLink> {
+        match self {
+            Self::Update(record) => Some(record.link),
+            Self::Compensation(record) => Some(record.link),
+            Self::Commit(record) => Some(record.link),
+            Self::Rollback(record) => Some(record.link),
+            Self::End(record) => Some(record.link),
+            Self::NestedTopActionEnd(record) => Some(record.link),
+            Self::BeginCheckpoint(_)
+            | Self::EndCheckpoint(_)
+            | Self::Restart(_)
+            | Self::Filler => None,
+        }
+    }
+
+    /// Up to where the log was durable when the record was appended, if it bears witness to that.
+    #[must_use]
+    pub fn durable_lsn(&self) -> Option<Lsn> {
+        match self {
+            Self::Commit(record) => Some(record.durable_lsn),
+            Self::End(record) => Some(record.durable_lsn),
+            Self::BeginCheckpoint(record) => Some(record.durable_lsn),
+            Self::EndCheckpoint(record) => Some(record.durable_lsn),
+            Self::Restart(record) => Some(record.durable_lsn),
+            _ => None,
+        }
+    }
+
+    /// Whether everything the record points to lies before it, as it must at `lsn`: so that
+    /// following pointers always ends.
+    #[must_use]
+    pub fn points_back(&self, lsn: Lsn) -> bool {
+        let before = |target: Option<Lsn>| target < Some(lsn);
+        let own = match self {
+            Self::Update(record) => before(record.prev_page_lsn),
+            Self::Compensation(record) => {
+                before(record.prev_page_lsn) && before(record.undo_next_lsn)
+            }
+            Self::NestedTopActionEnd(record) => before(record.undo_next_lsn),
+            Self::BeginCheckpoint(record) => before(Some(record.restart_lsn)),
+            Self::EndCheckpoint(record) => before(Some(record.begin_lsn)),
+            Self::Restart(record) => before(record.previous.map(|run| run.lsn)),
+            _ => true,
+        };
+        own && self.durable_lsn() <= Some(lsn) && before(self.link().and_then(|link| link.prev_lsn))
+    }
+
+    /// The kind's name, as tools print it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Update(_) => "Update",
+            Self::Compensation(_) => "Compensation",
+            Self::Commit(_) => "Commit",
+            Self::Rollback(_) => "Rollback",
+            Self::End(_) => "End",
+            Self::NestedTopActionEnd(_) => "NestedTopActionEnd",
+            Self::BeginCheckpoint(_) => "BeginCheckpoint",
+            Self::EndCheckpoint(_) => "EndCheckpoint",
+            Self::Restart(_) => "Restart",
+            Self::Filler => "Filler",
+        }
+    }
+}
+
+struct Nil(Option<Lsn>);
+
+impl fmt::Display for Nil {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(lsn) => lsn.fmt(f),
+            None => f.write_str("nil"),
+        }
+    }
+}
+
+impl fmt::Display for LogRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(link) = self.link() {
+            write!(f, "{} ", link.txn)?;
+        }
+        f.write_str(self.name())?;
+        match self {
+            Self::Update(update) => write!(f, " {}: {}", update.page, update.op),
+            Self::Compensation(record) => {
+                let next = Nil(record.undo_next_lsn);
+                write!(f, " {}: {}, undo next {next}", record.page, record.op)
+            }
+            Self::NestedTopActionEnd(record) => {
+                write!(f, ", undo next {}", Nil(record.undo_next_lsn))
+            }
+            Self::EndCheckpoint(record) => write!(
+                f,
+                " of {}, part {} of {}: {} dirty pages, {} transactions",
+                record.begin_lsn,
+                record.part + 1,
+                record.parts,
+                record.dirty_pages.len(),
+                record.transactions.len()
+            ),
+            Self::Restart(record) => write!(f, ", epoch {}", record.epoch),
+            _ => Ok(()),
+        }
+    }
+}

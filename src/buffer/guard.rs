@@ -1,0 +1,108 @@
+//! Page guards: while one lives, the page is fixed and latched.
+
+use super::frame::Contents;
+use super::BufferPool;
+use crate::ids::{Lsn, PageId};
+use crate::page::{self, PageOp};
+use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
+
+/// Takes the fix back when dropped. Comes last in a guard: the latch goes first.
+struct Fixed<'p> {
+    pool: &'p BufferPool,
+    frame: usize,
+}
+
+impl Drop for Fixed<'_> {
+    fn drop(&mut self) {
+        self.pool.unfix(self.frame);
+    }
+}
+
+/// A page that may be read.
+pub struct PageRead<'p> {
+    contents: RwLockReadGuard<'p, Contents>,
+    _fixed: Fixed<'p>,
+}
+
+impl<'p> PageRead<'p> {
+    pub(super) fn new(
+        pool: &'p BufferPool,
+        frame: usize,
+        contents: RwLockReadGuard<'p, Contents>,
+    ) -> Self {
+        Self { contents, _fixed: Fixed { pool, frame } }
+    }
+
+    /// The page's bytes. The checksum in them is not kept up to date in memory.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.contents.bytes
+    }
+
+    /// The page's LSN.
+    #[must_use]
+    pub fn page_lsn(&self) -> Option<Lsn> {
+        page::page_lsn(self.bytes())
+    }
+}
+
+/// A page that may be changed, by logged operations only.
+pub struct PageWrite<'p> {
+    contents: RwLockWriteGuard<'p, Contents>,
+    page: PageId,
+    published: Option<Lsn>,
+    fixed: Fixed<'p>,
+}
+
+impl<'p> PageWrite<'p> {
+    pub(super) fn new(
+        pool: &'p BufferPool,
+        frame: usize,
+        contents: RwLockWriteGuard<'p, Contents>,
+    ) -> Self {
+        let page = contents.page.expect("only a page that was read is handed out");
+        Self { contents, page, published: None, fixed: Fixed { pool, frame } }
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn page(&self) -> PageId {
+        self.page
+    }
+
+    /// The page's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.contents.bytes
+    }
+
+    /// The page's LSN.
+    #[must_use]
+    pub fn page_lsn(&self) -> Option<Lsn> {
+        page::page_lsn(self.bytes())
+    }
+
+    /// Says that a change is about to be logged at `bound` or later. From here on the page is in
+    /// the dirty page table, so that no checkpoint can miss the change.
+    pub fn publish_rec_lsn(&mut self, bound: Lsn) {
+        self.fixed.pool.frames[self.fixed.frame].dirty.lock().publish(bound);
+        self.published = Some(bound);
+    }
+
+    /// Applies the change that the record at `lsn` describes, and stamps the page with it: the only
+    /// way in which a page's bytes change, in normal running and in restart alike.
+    ///
+    /// # Panics
+    /// If the operation cannot be applied (the caller checks before logging it), or `lsn` is not
+    /// above the page's.
+    pub fn redo(&mut self, op: &PageOp<'_>, lsn: Lsn) {
+        assert!(self.page_lsn() < Some(lsn), "a page's LSN only grows");
+        let bound = self.published.take().unwrap_or(lsn);
+        let mut dirty = self.fixed.pool.frames[self.fixed.frame].dirty.lock();
+        dirty.publish(bound);
+        dirty.settle(bound, lsn);
+        drop(dirty);
+        op.apply(&mut self.contents.bytes).expect("checked before it was logged");
+        page::set_page_lsn(&mut self.contents.bytes, lsn);
+    }
+}

@@ -1,0 +1,179 @@
+//! Writing pages back: in batches, each through the double-write file, then in place.
+
+use super::double_write::{BATCH_PAGES, Image};
+use super::{BufferPool, DoubleWrite};
+use crate::error::Result;
+use crate::event::Event;
+use crate::ids::{Lsn, PageId};
+use crate::page;
+use crate::sync::{MutexGuard, Ordering};
+use crate::tables::DirtyPageTable;
+
+/// A frame that is to be written, fixed meanwhile.
+struct Candidate {
+    frame: usize,
+    page: PageId,
+    rec_lsn: Lsn,
+}
+
+impl BufferPool {
+    /// The dirty page table at this moment: a page that is being changed or written is in it.
+    #[must_use]
+    pub fn dirty_page_table(&self) -> DirtyPageTable {
+        let mut table = DirtyPageTable::default();
+        for frame in &self.frames {
+            let dirty = *frame.dirty.lock();
+            if let (Some(page), Some(rec_lsn)) = (dirty.page, dirty.rec_lsn) {
+                table.replace(page, rec_lsn);
+            }
+        }
+        table
+    }
+
+    /// Background step, the cleaner: writes the pages that are dirty since before `older_than`, the
+    /// oldest first, at most one batch. Gives how many were written.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn clean_step(&self, older_than: Lsn) -> Result<usize> {
+        self.log.poison().check()?;
+        let writer = self.writer.lock();
+        let mut candidates = self.dirty_frames(|_, rec_lsn| rec_lsn < older_than);
+        candidates.sort_by_key(|candidate| candidate.rec_lsn);
+        candidates.truncate(BATCH_PAGES);
+        self.fix_and_write(writer, candidates)
+    }
+
+    /// Writes one page, if it is dirty. Returns when it is durable in place.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn flush_page(&self, page: PageId) -> Result<()> {
+        let now = self.log.end_lsn();
+        self.flush_where(|candidate, rec_lsn| candidate == page && rec_lsn < now)
+    }
+
+    /// Writes every page that is dirty now. Returns when all are durable in place.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn flush_all(&self) -> Result<()> {
+        let now = self.log.end_lsn();
+        self.flush_where(|_, rec_lsn| rec_lsn < now)
+    }
+
+    fn flush_where(&self, wanted: impl Fn(PageId, Lsn) -> bool) -> Result<()> {
+        loop {
+            self.log.poison().check()?;
+            let writer = self.writer.lock();
+            let mut candidates = self.dirty_frames(&wanted);
+            if candidates.is_empty() {
+                return Ok(());
+            }
+            candidates.truncate(BATCH_PAGES);
+            let first = candidates[0].page;
+            if self.fix_and_write(writer, candidates)? == 0 {
+                // All are latched by others. Wait for one of them, holding nothing.
+                drop(self.fix_read(first)?);
+            }
+        }
+    }
+
+    /// Writes pages so that somebody who needs a frame gets one. May be called with latches held.
+    pub(super) fn write_for_frames(&self) -> Result<usize> {
+        let writer = self.writer.lock();
+        let mut candidates = self.dirty_frames(|_, _| true);
+        candidates.retain(|candidate| self.frames[candidate.frame].fixes() == 0);
+        candidates.sort_by_key(|candidate| candidate.rec_lsn);
+        // Half of the pool at most: the rest stays warm.
+        candidates.truncate(BATCH_PAGES.min(self.frames.len() / 2));
+        self.fix_and_write(writer, candidates)
+    }
+
+    fn dirty_frames(&self, wanted: impl Fn(PageId, Lsn) -> bool) -> Vec<Candidate> {
+        let frames = self.frames.iter().enumerate();
+        frames
+            .filter_map(|(index, frame)| {
+                let dirty = *frame.dirty.lock();
+                let (page, rec_lsn) = (dirty.page?, dirty.rec_lsn?);
+                wanted(page, rec_lsn).then_some(Candidate { frame: index, page, rec_lsn })
+            })
+            .collect()
+    }
+
+    fn fix_and_write(
+        &self,
+        writer: MutexGuard<'_, DoubleWrite>,
+        mut candidates: Vec<Candidate>,
+    ) -> Result<usize> {
+        candidates.retain(|candidate| {
+            let table = self.table.lock();
+            let here = table.frames.get(&candidate.page) == Some(&candidate.frame);
+            if here {
+                self.frames[candidate.frame].fix();
+            }
+            here
+        });
+        candidates.sort_by_key(|candidate| candidate.page);
+        let written = self.write_batch(writer, &candidates);
+        for candidate in &candidates {
+            self.unfix(candidate.frame);
+        }
+        written.map_err(|error| self.log.poison().stop(error))
+    }
+
+    /// Copies, logs ahead, writes twice, syncs; only then the pages count as clean.
+    fn write_batch(
+        &self,
+        mut writer: MutexGuard<'_, DoubleWrite>,
+        candidates: &[Candidate],
+    ) -> Result<usize> {
+        let mut images = Vec::with_capacity(candidates.len());
+        let mut frames = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            if let Some(image) = self.copy_for_write(candidate) {
+                images.push(image);
+                frames.push(candidate.frame);
+            }
+        }
+        let Some(newest) = images.iter().map(|image| page::page_lsn(&image.bytes)).max() else {
+            return Ok(0);
+        };
+        let durable = match newest {
+            Some(lsn) => self.log.force(lsn)?,
+            None => self.log.force_all()?,
+        };
+        writer.write(&images, durable)?;
+        for image in &images {
+            self.file.write(image.page, &image.bytes, durable)?;
+        }
+        self.file.sync()?;
+        for frame in frames {
+            self.frames[frame].dirty.lock().end_write();
+        }
+        drop(writer);
+        self.written.fetch_add(images.len() as u64, Ordering::Relaxed);
+        for image in &images {
+            let page_lsn = page::page_lsn(&image.bytes);
+            self.observers.emit(|| Event::PageWritten { page: image.page, page_lsn });
+        }
+        Ok(images.len())
+    }
+
+    /// A sealed copy of the page, if it is dirty and not latched exclusive; what changes from now
+    /// on counts for the next write.
+    fn copy_for_write(&self, candidate: &Candidate) -> Option<Image> {
+        let frame = &self.frames[candidate.frame];
+        let contents = frame.latch.try_read()?;
+        if contents.page != Some(candidate.page) {
+            return None;
+        }
+        let mut dirty = frame.dirty.lock();
+        dirty.rec_lsn?;
+        dirty.begin_write();
+        drop(dirty);
+        let mut bytes = contents.bytes.to_vec();
+        page::seal(&mut bytes);
+        Some(Image { page: candidate.page, bytes })
+    }
+}

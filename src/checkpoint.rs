@@ -1,0 +1,226 @@
+//! Fuzzy checkpoints and truncation of the log.
+//!
+//! ```text
+//!   BeginCheckpoint … others go on … snapshot of both tables … EndCheckpoint (one or more parts)
+//!        ^                                                          | forced
+//!        |                                                          v
+//!        +------------------------------- master record: one slot of the control file, synced
+//!                                                                   | durable
+//!                                                                   v
+//!                                   log truncated below what both slots need
+//! ```
+//!
+//! A checkpoint stops nobody and writes no page. It only says from where restart must read.
+//!
+//! Invariants:
+//! - the tables are copied after the begin record is appended: every record before it is in the copies, and
+//!   analysis reads every record after it;
+//! - the master record points at the begin record, and only once the end records are durable;
+//! - the log is kept from the smallest of: `rec_lsn` of the dirty pages, first record of the
+//!   transactions, and the begin record itself, as the *durable* master records say;
+//! - a checkpoint without all its end records is ignored.
+//!
+//! Source: ARIES, section 5.4; truncation from section 12.
+
+use crate::buffer::BufferPool;
+use crate::error::Result;
+use crate::event::{Event, Observers};
+use crate::ids::{Lsn, PageId, TxnId};
+use crate::log::{ControlFile, Log, MasterRecord};
+use crate::record::{
+    BeginCheckpoint, EncodedRecord, EndCheckpoint, LogRecord, checkpoint_bytes, max_record_bytes,
+};
+use crate::sync::{Arc, Mutex};
+use crate::tables::{DirtyPageTable, TransactionEntry, TransactionTable};
+use crate::txn::TransactionManager;
+
+/// A checkpoint whose begin record is appended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "a checkpoint that is not completed is ignored"]
+pub struct Begun {
+    /// The begin record.
+    pub begin_lsn: Lsn,
+}
+
+/// What a checkpoint recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// The begin record: where analysis would start.
+    pub begin_lsn: Lsn,
+    /// Where redo would start.
+    pub redo_lsn: Lsn,
+    /// The log before this is not needed by this checkpoint.
+    pub oldest_required_lsn: Lsn,
+    /// The dirty page table.
+    pub dirty_pages: DirtyPageTable,
+    /// The transaction table.
+    pub transactions: TransactionTable,
+}
+
+/// Takes checkpoints, and owns the control file.
+pub struct Checkpointer {
+    log: Arc<Log>,
+    pool: Arc<BufferPool>,
+    transactions: Arc<TransactionManager>,
+    control: Mutex<ControlFile>,
+    page_size: usize,
+    observers: Observers,
+}
+
+impl Checkpointer {
+    /// Takes over the control file of a database that is being opened.
+    #[must_use]
+    pub fn new(
+        log: Arc<Log>,
+        transactions: Arc<TransactionManager>,
+        control: ControlFile,
+        observers: Observers,
+    ) -> Self {
+        let pool = Arc::clone(transactions.pool());
+        let page_size = pool.page_size();
+        Self { log, pool, transactions, control: Mutex::new(control), page_size, observers }
+    }
+
+    /// The master record that counts.
+    #[must_use]
+    pub fn master(&self) -> MasterRecord {
+        self.control.lock().master()
+    }
+
+    /// Takes a checkpoint, then truncates the log.
+    ///
+    /// # Errors
+    /// [`crate::Error::DiskFull`] when the log has no room for it; final errors.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let begun = self.begin()?;
+        self.complete(begun)
+    }
+
+    /// The first half: appends the begin record.
+    ///
+    /// # Errors
+    /// As [`Checkpointer::checkpoint`].
+    ///
+    /// # Panics
+    /// Never: a run begins with its restart record.
+    pub fn begin(&self) -> Result<Begun> {
+        let restart = self.log.epochs().last().expect("a run begins with its restart record");
+        let record = LogRecord::BeginCheckpoint(BeginCheckpoint {
+            durable_lsn: self.log.flushed_lsn(),
+            next_txn: self.transactions.next_txn(),
+            restart_lsn: restart.lsn,
+        });
+        let begin_lsn = self.append(&record)?;
+        self.observers.emit(|| Event::CheckpointBegan { begin_lsn });
+        Ok(Begun { begin_lsn })
+    }
+
+    /// The second half: records the tables, forces the log, moves the master record, truncates.
+    ///
+    /// # Errors
+    /// As [`Checkpointer::checkpoint`].
+    pub fn complete(&self, begun: Begun) -> Result<Checkpoint> {
+        let begin_lsn = begun.begin_lsn;
+        let transactions = self.transactions.transaction_table();
+        let dirty_pages = self.pool.dirty_page_table();
+        let last = self.append_tables(begin_lsn, &dirty_pages, &transactions)?;
+        self.log.force(last)?;
+        let redo_lsn = dirty_pages.redo_lsn().unwrap_or(begin_lsn).min(begin_lsn);
+        let first_lsn = transactions.first_lsn().unwrap_or(begin_lsn);
+        let oldest_required_lsn = redo_lsn.min(first_lsn);
+        self.point_at(begin_lsn, oldest_required_lsn)?;
+        self.observers.emit(|| Event::CheckpointEnded {
+            begin_lsn,
+            dirty_pages: dirty_pages.len(),
+            transactions: transactions.len(),
+            redo_lsn,
+        });
+        Ok(Checkpoint { begin_lsn, redo_lsn, oldest_required_lsn, dirty_pages, transactions })
+    }
+
+    fn append(&self, record: &LogRecord<'_>) -> Result<Lsn> {
+        let lsn = self.log.append(&EncodedRecord::new(record), 0, |_| {})?;
+        let kind = record.name();
+        self.observers.emit(|| Event::Appended { lsn, txn: None, kind, page: None });
+        Ok(lsn)
+    }
+
+    /// Appends the end records; gives the last one's LSN.
+    fn append_tables(
+        &self,
+        begin_lsn: Lsn,
+        dirty_pages: &DirtyPageTable,
+        transactions: &TransactionTable,
+    ) -> Result<Lsn> {
+        let durable_lsn = self.log.flushed_lsn();
+        let parts = split(self.page_size, dirty_pages, transactions);
+        let count = u32::try_from(parts.len()).expect("far fewer than 2^32 parts");
+        let mut last = begin_lsn;
+        for (part, (dirty_pages, transactions)) in (0..).zip(parts) {
+            last = self.append(&LogRecord::EndCheckpoint(EndCheckpoint {
+                durable_lsn,
+                begin_lsn,
+                part,
+                parts: count,
+                dirty_pages,
+                transactions,
+            }))?;
+        }
+        Ok(last)
+    }
+
+    /// Points the master record at a durable checkpoint, then truncates the log.
+    fn point_at(&self, begin_lsn: Lsn, oldest_required_lsn: Lsn) -> Result<()> {
+        let mut control = self.control.lock();
+        if control.master().checkpoint_lsn >= begin_lsn {
+            return Ok(()); // Another checkpoint, begun later, is complete already.
+        }
+        let epoch = self.log.epoch();
+        let updated = control.update(|master| {
+            master.checkpoint_lsn = begin_lsn;
+            master.checkpoint_epoch = epoch;
+            master.oldest_required_lsn = oldest_required_lsn;
+        });
+        updated.map_err(|error| self.log.poison().stop(error))?;
+        self.log.truncate(control.oldest_required_lsn())
+    }
+
+    /// Notes in the control file that the log ends here and nothing is to be recovered.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn closed_at(&self, end: Lsn) -> Result<()> {
+        let updated = self.control.lock().update(|master| master.clean_end_lsn = Some(end));
+        updated.map_err(|error| self.log.poison().stop(error))
+    }
+}
+
+type Lines = (Vec<(PageId, Lsn)>, Vec<(TxnId, TransactionEntry)>);
+
+/// Cuts the tables into parts, each of which fits into one record. There is at least one part.
+fn split(
+    page_size: usize,
+    dirty_pages: &DirtyPageTable,
+    transactions: &TransactionTable,
+) -> Vec<Lines> {
+    let most = max_record_bytes(page_size);
+    let mut parts = vec![Lines::default()];
+    for line in dirty_pages.iter() {
+        if checkpoint_bytes(last(&mut parts).0.len() + 1, 0) > most {
+            parts.push(Lines::default());
+        }
+        last(&mut parts).0.push(line);
+    }
+    for (txn, entry) in transactions.iter() {
+        let (pages, txns) = last(&mut parts);
+        if checkpoint_bytes(pages.len(), txns.len() + 1) > most {
+            parts.push(Lines::default());
+        }
+        last(&mut parts).1.push((txn, *entry));
+    }
+    parts
+}
+
+fn last(parts: &mut [Lines]) -> &mut Lines {
+    parts.last_mut().expect("there is at least one part")
+}

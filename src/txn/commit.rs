@@ -1,0 +1,183 @@
+//! Committing: at once, or deferred with a ticket.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Transaction, UndoNext};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::ids::{Lsn, TxnId};
+use crate::log::Log;
+use crate::record::{Commit, End, LogRecord};
+use crate::sync::Arc;
+use crate::tables::TransactionState;
+
+/// What happens to a commit between its record and its end: pages that it freed become free.
+pub trait AfterCommit {
+    /// Whether there is anything to do.
+    fn is_needed(&self) -> bool;
+
+    /// Does it, with redo-only updates of the committed transaction.
+    ///
+    /// # Errors
+    /// Those of the pages it touches.
+    fn finish(&self, txn: &mut Transaction) -> Result<()>;
+}
+
+/// Nothing happens.
+impl AfterCommit for () {
+    fn is_needed(&self) -> bool {
+        false
+    }
+
+    fn finish(&self, _: &mut Transaction) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A commit that is not durable yet. It becomes so by itself; whoever must know waits.
+#[must_use = "the commit is acknowledged by `wait`"]
+pub struct CommitTicket {
+    log: Arc<Log>,
+    txn: TxnId,
+    lsn: Lsn,
+}
+
+impl CommitTicket {
+    /// The commit record's LSN.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// Whether the commit is durable already.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.log.flushed_lsn() > self.lsn
+    }
+
+    /// Returns when the commit is durable, with its record's LSN.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`].
+    pub fn wait(self) -> Result<Lsn> {
+        force_commit(&self.log, self.txn, self.lsn)?;
+        Ok(self.lsn)
+    }
+}
+
+fn force_commit(log: &Log, txn: TxnId, lsn: Lsn) -> Result<()> {
+    match log.force(lsn) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::OutcomeUnknown { txn, reason: error.to_string() }),
+    }
+}
+
+fn wall_time_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Transaction {
+    /// Commits; returns, with the commit record's LSN, when it is durable. A transaction that
+    /// changed nothing writes nothing; it waits until what it may have read is durable.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] before the commit record is appended (the transaction is lost then),
+    /// [`Error::OutcomeUnknown`] after.
+    pub fn commit(mut self, after: &impl AfterCommit) -> Result<Lsn> {
+        if self.entry.last_lsn.is_none() {
+            return self.commit_read_only();
+        }
+        let lsn = self.append_commit(after)?;
+        let forced = force_commit(self.manager.log(), self.id, lsn);
+        self.manager.locks().release_all(self.id);
+        if forced.is_ok() {
+            self.finish_commit(after);
+        }
+        self.ended = true;
+        forced.map(|()| lsn)
+    }
+
+    /// Commits without waiting: locks are released at once, the ticket tells when it is durable.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; the transaction is lost then.
+    pub fn commit_deferred(mut self, after: &impl AfterCommit) -> Result<CommitTicket> {
+        let (log, txn) = (Arc::clone(self.manager.log()), self.id);
+        if self.entry.last_lsn.is_none() {
+            let lsn = self.commit_read_only()?;
+            return Ok(CommitTicket { log, txn, lsn });
+        }
+        let lsn = self.append_commit(after)?;
+        self.manager.deferred(lsn);
+        self.manager.locks().release_all(self.id);
+        // Whatever comes after the commit record in the log is durable only if that is: so pages
+        // it freed may be used again before it is.
+        self.finish_commit(after);
+        self.ended = true;
+        Ok(CommitTicket { log, txn, lsn })
+    }
+
+    fn commit_read_only(&mut self) -> Result<Lsn> {
+        let log = Arc::clone(self.manager.log());
+        log.poison().check()?;
+        if let Some(read) = self.manager.latest_deferred() {
+            log.force(read)?;
+        }
+        self.manager.remove(self.key);
+        self.finished();
+        Ok(Lsn::new(log.flushed_lsn().get() - 1).expect("the log begins behind a header"))
+    }
+
+    fn append_commit(&mut self, after: &impl AfterCommit) -> Result<Lsn> {
+        let record = Commit {
+            link: self.link(),
+            durable_lsn: self.manager.log().flushed_lsn(),
+            wall_time_micros: wall_time_micros(),
+            frees_pages: after.is_needed(),
+        };
+        self.encoded.set(&LogRecord::Commit(record));
+        let lsn = self.append(UndoNext::Unchanged, Some(TransactionState::Committing))?;
+        self.told(lsn, "Commit", None);
+        Ok(lsn)
+    }
+
+    /// What follows a commit. It cannot fail the commit any more: a failure stops the engine, and
+    /// restart does the rest.
+    fn finish_commit(&mut self, after: &impl AfterCommit) {
+        let finished = match after.is_needed() {
+            true => after.finish(self),
+            false => Ok(()),
+        };
+        if let Err(error) = finished.and_then(|()| self.end_in_place()) {
+            let _ = self.manager.log().poison().stop(error);
+        }
+    }
+
+    /// Finishes a commit that restart found without an end record.
+    ///
+    /// # Errors
+    /// Any failure is final.
+    pub fn finish_restarted(mut self, after: &impl AfterCommit) -> Result<()> {
+        assert!(self.entry.state == TransactionState::Committing, "it has a commit record");
+        self.finish_commit(after);
+        self.ended = true;
+        self.manager.log().poison().check()
+    }
+
+    /// Appends the end record; inside the append the transaction leaves the table.
+    pub(super) fn end_in_place(&mut self) -> Result<()> {
+        let durable_lsn = self.manager.log().flushed_lsn();
+        self.encoded.set(&LogRecord::End(End { link: self.link(), durable_lsn }));
+        let length = crate::record::padded(self.encoded.len()) as u64;
+        let spend = if self.reserved >= length { length } else { 0 };
+        let (manager, key) = (Arc::clone(&self.manager), self.key);
+        let lsn = manager.log().append(&self.encoded, spend, |_| manager.remove(key))?;
+        self.reserved -= spend;
+        self.told(lsn, "End", None);
+        self.finished();
+        let txn = self.id;
+        self.manager.observers().emit(|| Event::TransactionEnded { txn });
+        Ok(())
+    }
+}

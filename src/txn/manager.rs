@@ -1,0 +1,154 @@
+//! What transactions share: log, pool, locks, and the table of those under way.
+
+use slotmap::SlotMap;
+
+use super::Transaction;
+use crate::buffer::BufferPool;
+use crate::error::Result;
+use crate::event::Observers;
+use crate::ids::{Lsn, TxnId};
+use crate::lock::LockManager;
+use crate::log::Log;
+use crate::record::EncodedRecord;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::tables::{TransactionEntry, TransactionTable};
+
+slotmap::new_key_type! {
+    /// Finds a transaction's line at once; a line that is gone is never mistaken for a new one.
+    pub(super) struct TransactionKey;
+}
+
+/// The transactions of an open database.
+pub struct TransactionManager {
+    log: Arc<Log>,
+    pool: Arc<BufferPool>,
+    locks: LockManager,
+    observers: Observers,
+    /// Changed inside the log's append (its mutex is taken first, this one second).
+    active: Mutex<SlotMap<TransactionKey, (TxnId, TransactionEntry)>>,
+    next: AtomicU64,
+    /// The latest commit record whose locks were released before it was durable, or 0.
+    latest_deferred: AtomicU64,
+}
+
+impl TransactionManager {
+    /// No transaction is under way; the next gets the number `next`.
+    #[must_use]
+    pub fn new(log: Arc<Log>, pool: Arc<BufferPool>, next: TxnId, observers: Observers) -> Self {
+        Self {
+            log,
+            pool,
+            locks: LockManager::new(),
+            observers,
+            active: Mutex::default(),
+            next: AtomicU64::new(next.get()),
+            latest_deferred: AtomicU64::new(0),
+        }
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The buffer pool.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<BufferPool> {
+        &self.pool
+    }
+
+    /// The locks.
+    #[must_use]
+    pub fn locks(&self) -> &LockManager {
+        &self.locks
+    }
+
+    /// Who wants to see what happens.
+    #[must_use]
+    pub fn observers(&self) -> &Observers {
+        &self.observers
+    }
+
+    /// No transaction so far has this number or a higher one.
+    ///
+    /// # Panics
+    /// After 2^64 transactions.
+    #[must_use]
+    pub fn next_txn(&self) -> TxnId {
+        TxnId::new(self.next.load(Ordering::Acquire)).expect("transaction numbers do not run out")
+    }
+
+    /// Begins a transaction. Nothing is logged before it changes something.
+    ///
+    /// # Errors
+    /// [`crate::Error::Poisoned`].
+    ///
+    /// # Panics
+    /// After 2^64 transactions.
+    pub fn begin(self: &Arc<Self>) -> Result<Transaction> {
+        self.log.poison().check()?;
+        let id = TxnId::new(self.next.fetch_add(1, Ordering::AcqRel));
+        Ok(self.adopt(id.expect("transaction numbers do not run out"), TransactionEntry::new()))
+    }
+
+    /// Takes over a transaction that restart found without an end record.
+    pub fn adopt(self: &Arc<Self>, id: TxnId, entry: TransactionEntry) -> Transaction {
+        assert!(id < self.next_txn(), "numbers are given out in order");
+        Transaction {
+            manager: Arc::clone(self),
+            key: self.active.lock().insert((id, entry)),
+            id,
+            entry,
+            reserved: 0,
+            owed: 0,
+            encoded: EncodedRecord::default(),
+            ended: false,
+        }
+    }
+
+    pub(super) fn set_entry(&self, key: TransactionKey, entry: TransactionEntry) {
+        self.active.lock()[key].1 = entry;
+    }
+
+    pub(super) fn remove(&self, key: TransactionKey) {
+        self.active.lock().remove(key).expect("a transaction ends once");
+    }
+
+    /// Commits up to here may have been read before they were durable.
+    pub(super) fn latest_deferred(&self) -> Option<Lsn> {
+        Lsn::new(self.latest_deferred.load(Ordering::Acquire))
+    }
+
+    pub(super) fn deferred(&self, commit_lsn: Lsn) {
+        self.latest_deferred.fetch_max(commit_lsn.get(), Ordering::AcqRel);
+    }
+
+    /// Background step: makes deferred commits durable that nobody waits for. Gives whether there
+    /// were any.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn force_deferred(&self) -> Result<bool> {
+        match self.latest_deferred() {
+            Some(lsn) if lsn >= self.log.flushed_lsn() => self.log.force(lsn).map(|_| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// The transaction table at this moment: all whose first record is appended, or will be.
+    #[must_use]
+    pub fn transaction_table(&self) -> TransactionTable {
+        let mut table = TransactionTable::default();
+        for (id, entry) in self.active.lock().values() {
+            table.insert(*id, *entry);
+        }
+        table
+    }
+
+    /// How many transactions are under way.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active.lock().len()
+    }
+}

@@ -1,0 +1,191 @@
+//! Undoing: total rollback, rollback to a savepoint, nested top actions.
+
+use super::{END_BYTES, NESTED_END_BYTES, Transaction, UndoNext};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::ids::{Lsn, TxnId};
+use crate::record::{LogRecord, NestedTopActionEnd, Rollback, Undo};
+use crate::sync::Arc;
+use crate::tables::TransactionState;
+
+/// A moment in a transaction to which it can be rolled back, any number of times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Savepoint {
+    txn: TxnId,
+    last_lsn: Option<Lsn>,
+}
+
+/// Where a nested top action began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NestedStart {
+    last_lsn: Option<Lsn>,
+    undo_next_lsn: Option<Lsn>,
+    owed: u64,
+}
+
+impl Transaction {
+    /// Marks this moment.
+    #[must_use]
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { txn: self.id, last_lsn: self.entry.last_lsn }
+    }
+
+    /// Undoes everything since the savepoint. Locks stay.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for another transaction's savepoint. Any failure to undo is final.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        if savepoint.txn != self.id {
+            return Err(Error::InvalidInput(format!(
+                "a savepoint of {} is of no use to {}",
+                savepoint.txn, self.id
+            )));
+        }
+        while self.entry.undo_next_lsn > savepoint.last_lsn {
+            self.undo_or_stop()?;
+        }
+        Ok(())
+    }
+
+    /// Rolls the transaction back whole: rollback record, compensations, end record. Then its locks
+    /// are released.
+    ///
+    /// # Errors
+    /// Any failure is final: restart rolls back then.
+    pub fn rollback(mut self) -> Result<()> {
+        self.roll_back()
+    }
+
+    pub(super) fn roll_back(&mut self) -> Result<()> {
+        self.manager.log().poison().check()?;
+        if self.reserved == 0 {
+            if self.manager.log().try_reserve(END_BYTES) {
+                self.reserved = END_BYTES;
+            } else if self.entry.last_lsn.is_none() {
+                return self.forgotten();
+            }
+        }
+        if self.entry.state == TransactionState::Active {
+            self.encoded.set(&LogRecord::Rollback(Rollback { link: self.link() }));
+            let lsn = self.append(UndoNext::Unchanged, Some(TransactionState::RollingBack))?;
+            self.told(lsn, "Rollback", None);
+        }
+        while self.entry.undo_next_lsn.is_some() {
+            self.undo_or_stop()?;
+        }
+        self.end_in_place()
+    }
+
+    /// Ends a transaction that logged nothing, and for which the log has no room: without a trace.
+    fn forgotten(&mut self) -> Result<()> {
+        assert!(self.entry.last_lsn.is_none(), "whoever logged something has reserved its end");
+        self.manager.remove(self.key);
+        self.finished();
+        Ok(())
+    }
+
+    /// Undoes a transaction of an earlier run by one step.
+    ///
+    /// # Errors
+    /// Any failure is final.
+    pub fn undo_step(&mut self) -> Result<()> {
+        self.undo_or_stop()
+    }
+
+    /// Ends a transaction of an earlier run that has nothing left to undo.
+    ///
+    /// # Errors
+    /// Any failure is final.
+    pub fn end_undone(mut self) -> Result<()> {
+        assert!(self.entry.undo_next_lsn.is_none(), "all is undone");
+        self.end_in_place().map_err(|error| self.manager.log().poison().stop(error))
+    }
+
+    /// Undo that fails cannot be given up: the locks must not be released over half of it.
+    fn undo_or_stop(&mut self) -> Result<()> {
+        self.undo_next().map_err(|error| self.manager.log().poison().stop(error))
+    }
+
+    /// Takes one step back along `undo_next_lsn`: undoes an update, or steps over what was undone
+    /// already or is never undone.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the log or a page contradicts itself; those of the disk.
+    ///
+    /// # Panics
+    /// If nothing is left to undo.
+    fn undo_next(&mut self) -> Result<()> {
+        let lsn = self.entry.undo_next_lsn.expect("something is left to undo");
+        let bytes = self.manager.log().read(lsn)?;
+        let record = bytes.record();
+        if record.link().map(|link| link.txn) != Some(self.id) {
+            let expected = format!("a record of {}", self.id);
+            let place = self.manager.log().segments().place(lsn);
+            return Err(Error::corrupt(place, expected, record.to_string()));
+        }
+        match record {
+            LogRecord::Update(update) => match update.undo {
+                Undo::RedoOnly => self.step_back(update.link.prev_lsn),
+                Undo::Physical(op) => {
+                    let manager = Arc::clone(&self.manager);
+                    let mut page = manager.pool().fix_write(update.page)?;
+                    let undo_next_lsn = update.link.prev_lsn;
+                    let clr_lsn = self.compensate(&mut page, op, undo_next_lsn)?;
+                    let (txn, page) = (self.id, update.page);
+                    manager
+                        .observers()
+                        .emit(|| Event::Undone { txn, lsn, clr_lsn, page, undo_next_lsn });
+                }
+            },
+            LogRecord::Compensation(record) => self.step_back(record.undo_next_lsn),
+            LogRecord::NestedTopActionEnd(record) => self.step_back(record.undo_next_lsn),
+            LogRecord::Rollback(record) => self.step_back(record.link.prev_lsn),
+            other => {
+                let place = self.manager.log().segments().place(lsn);
+                let expected = "a record that can be undone or stepped over";
+                return Err(Error::corrupt(place, expected, other.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn step_back(&mut self, undo_next_lsn: Option<Lsn>) {
+        assert!(undo_next_lsn < self.entry.undo_next_lsn, "undo goes backwards");
+        self.entry.undo_next_lsn = undo_next_lsn;
+        self.manager.set_entry(self.key, self.entry);
+    }
+
+    /// Begins a nested top action: what follows, up to its end, stays even if the transaction
+    /// rolls back.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]; nothing began then.
+    pub fn begin_nested(&mut self) -> Result<NestedStart> {
+        self.prepare(NESTED_END_BYTES)?;
+        let start = NestedStart {
+            last_lsn: self.entry.last_lsn,
+            undo_next_lsn: self.entry.undo_next_lsn,
+            owed: self.owed,
+        };
+        self.owed += NESTED_END_BYTES;
+        Ok(start)
+    }
+
+    /// Ends a nested top action with the dummy compensation record, which leads undo around it.
+    /// Nothing is written if the action did nothing.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn end_nested(&mut self, start: NestedStart) -> Result<()> {
+        if self.entry.last_lsn != start.last_lsn {
+            // Had the transaction been rolled back to before the action, undo is further already.
+            let undo_next_lsn = start.undo_next_lsn.min(self.entry.undo_next_lsn);
+            let record = NestedTopActionEnd { link: self.link(), undo_next_lsn };
+            self.encoded.set(&LogRecord::NestedTopActionEnd(record));
+            let lsn = self.append(UndoNext::At(undo_next_lsn), None)?;
+            self.told(lsn, "NestedTopActionEnd", None);
+        }
+        self.owed = self.owed.min(start.owed);
+        Ok(())
+    }
+}

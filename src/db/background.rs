@@ -1,0 +1,79 @@
+//! The background threads: they only call the steps that anybody may call.
+
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::Shared;
+use crate::error::Result;
+use crate::sync::{Arc, Condvar, Mutex};
+
+/// Between two rounds in which nothing was to do.
+const PAUSE: Duration = Duration::from_millis(10);
+/// After a step that found the disk full.
+const PAUSE_WHEN_FULL: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Stop {
+    stopped: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Stop {
+    /// Waits; gives whether to stop.
+    fn wait(&self, pause: Duration) -> bool {
+        let mut stopped = self.stopped.lock();
+        if !*stopped {
+            self.wake.wait_for(&mut stopped, pause);
+        }
+        *stopped
+    }
+}
+
+/// The threads of one database; they end when this is dropped.
+pub struct Background {
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts one thread for the log and one for the pages: writing pages may take long, and the
+    /// log must not wait for it.
+    pub fn start(shared: &Arc<Shared>) -> Self {
+        let stop = Arc::new(Stop::default());
+        let steps: [(&str, fn(&Shared) -> Result<bool>); 2] =
+            [("aries-log", Shared::log_step), ("aries-pages", Shared::page_step)];
+        let threads = steps
+            .into_iter()
+            .filter_map(|(name, step)| {
+                let (stop, shared) = (Arc::clone(&stop), Arc::downgrade(shared));
+                let body = move || {
+                    let mut pause = Duration::ZERO;
+                    while !stop.wait(pause) {
+                        let Some(shared) = shared.upgrade() else { return };
+                        pause = match step(&shared) {
+                            Ok(true) => Duration::ZERO,
+                            Ok(false) => PAUSE,
+                            Err(error) if error.is_disk_full() => PAUSE_WHEN_FULL,
+                            Err(_) => return, // The engine has stopped: its callers are told.
+                        };
+                    }
+                };
+                thread::Builder::new().name(name.into()).spawn(body).ok()
+            })
+            .collect();
+        Self { stop, threads }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        *self.stop.stopped.lock() = true;
+        self.stop.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            // The last handle may be dropped by one of the threads themselves.
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}

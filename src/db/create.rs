@@ -1,0 +1,150 @@
+//! Making a database: all of it or nothing.
+//!
+//! ```text
+//!   creating (durable) → log, pages, doublewrite, control (durable) → creating removed (durable)
+//! ```
+//!
+//! While the file `creating` is there, nothing in the directory was ever acknowledged: whoever
+//! finds it starts over.
+
+use crate::buffer::{DOUBLE_WRITE_FILE, DoubleWrite, PAGES_FILE, PagesFile};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::error::{Error, Place, Result};
+use crate::event::Observers;
+use crate::ids::{Lsn, TxnId};
+use crate::log::{
+    CONTROL_FILE, ControlFile, Epochs, Geometry, LOG_DIRECTORY, Log, LogPosition, MasterRecord,
+    Segments,
+};
+use crate::record::{BeginCheckpoint, EncodedRecord, EndCheckpoint, LogRecord, Restart};
+use crate::sync::Arc;
+
+const CREATING_FILE: &str = "creating";
+const LOCK_FILE: &str = "LOCK";
+
+/// What a directory holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// A database.
+    Database,
+    /// Nothing.
+    Nothing,
+    /// A database that a crash kept from being finished.
+    Unfinished,
+}
+
+/// Looks what the directory holds.
+///
+/// # Errors
+/// [`Error::NotADatabase`] for somebody else's files, [`Error::Corrupt`] for a database without
+/// its control file.
+pub fn look(disk: &dyn Disk) -> Result<Found> {
+    let names = disk.list("")?;
+    let has = |name: &str| names.iter().any(|other| other == name);
+    if has(CREATING_FILE) {
+        return Ok(Found::Unfinished);
+    }
+    if has(CONTROL_FILE) {
+        return Ok(Found::Database);
+    }
+    if has(PAGES_FILE) || has(LOG_DIRECTORY) || has(DOUBLE_WRITE_FILE) {
+        let place = Place::File(disk.location().join(CONTROL_FILE));
+        return Err(Error::corrupt(place, "the control file of the database", "no file"));
+    }
+    match names.iter().find(|name| *name != LOCK_FILE) {
+        None => Ok(Found::Nothing),
+        Some(name) => {
+            let reason = format!("it holds {name:?}, and no control file");
+            Err(Error::NotADatabase { path: disk.location(), reason })
+        }
+    }
+}
+
+/// Makes a new, cleanly closed database in an empty directory, or over one that was never finished.
+///
+/// # Errors
+/// Those of the disk.
+pub fn create(
+    disk: &Arc<dyn Disk>,
+    config: &Config,
+    database_id: u128,
+    observers: &Observers,
+) -> Result<()> {
+    remove_unfinished(disk.as_ref())?;
+    let geometry = Geometry { segment_bytes: config.segment_bytes };
+    disk.create_directory(LOG_DIRECTORY)?;
+    disk.sync_directory("")?;
+    let segments = Segments::new(Arc::clone(disk), geometry, database_id);
+    segments.prepare(1)?;
+    let log = first_log(segments, config, observers)?;
+    PagesFile::create(disk.as_ref(), config.page_size)?;
+    DoubleWrite::create(disk.as_ref(), config.page_size)?;
+    let checkpoint_lsn = first_records(&log)?;
+    let master = MasterRecord {
+        database_id,
+        page_size: u32::try_from(config.page_size).expect("at most 64 KiB"),
+        segment_bytes: config.segment_bytes,
+        sequence: 0,
+        epoch: log.epoch(),
+        checkpoint_lsn,
+        checkpoint_epoch: log.epoch(),
+        oldest_required_lsn: checkpoint_lsn,
+        clean_end_lsn: Some(log.end_lsn()),
+    };
+    ControlFile::create(disk.as_ref(), master)?;
+    disk.sync_directory("")?;
+    disk.remove(CREATING_FILE)?;
+    disk.sync_directory("")
+}
+
+/// Removes what an interrupted creation left; only the mark stays, or is made.
+fn remove_unfinished(disk: &dyn Disk) -> Result<()> {
+    let names = disk.list("")?;
+    let has = |name: &str| names.iter().any(|other| other == name);
+    if !has(CREATING_FILE) {
+        disk.create(CREATING_FILE)?;
+        return disk.sync_directory("");
+    }
+    for name in [CONTROL_FILE, PAGES_FILE, DOUBLE_WRITE_FILE] {
+        if has(name) {
+            disk.remove(name)?;
+        }
+    }
+    if has(LOG_DIRECTORY) {
+        for name in disk.list(LOG_DIRECTORY)? {
+            disk.remove(&format!("{LOG_DIRECTORY}/{name}"))?;
+        }
+        disk.sync_directory(LOG_DIRECTORY)?;
+    }
+    disk.sync_directory("")
+}
+
+fn first_log(segments: Segments, config: &Config, observers: &Observers) -> Result<Log> {
+    let start = Lsn::new(segments.geometry().first_record(1)).expect("behind the header");
+    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let log = Log::new(segments, config, Epochs::default(), position, observers.clone());
+    while log.prepare_step()? {}
+    Ok(log)
+}
+
+/// The first run's restart record and an empty checkpoint, durable; gives the checkpoint's LSN.
+fn first_records(log: &Log) -> Result<Lsn> {
+    let append = |record: LogRecord<'_>| log.append(&EncodedRecord::new(&record), 0, |_| {});
+    let (durable_lsn, next_txn) = (log.flushed_lsn(), TxnId::FIRST);
+    let epoch = log.epoch();
+    let restart_lsn =
+        append(LogRecord::Restart(Restart { durable_lsn, epoch, previous: None, next_txn }))?;
+    let begin_lsn =
+        append(LogRecord::BeginCheckpoint(BeginCheckpoint { durable_lsn, next_txn, restart_lsn }))?;
+    append(LogRecord::EndCheckpoint(EndCheckpoint {
+        durable_lsn,
+        begin_lsn,
+        part: 0,
+        parts: 1,
+        dirty_pages: Vec::new(),
+        transactions: Vec::new(),
+    }))?;
+    log.force_all()?;
+    Ok(begin_lsn)
+}

@@ -1,0 +1,128 @@
+//! Looking at a running database: for tools, tests, and whoever wants to see the paper's tables.
+
+use super::Db;
+use crate::buffer::{PageRead, PoolStatistics};
+use crate::error::Result;
+use crate::ids::{Lsn, PageId};
+use crate::lock::LockSnapshot;
+use crate::log::{MasterRecord, RecordBytes};
+use crate::page::PageState;
+use crate::tables::{DirtyPageTable, TransactionTable};
+
+/// Counts and positions at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Statistics {
+    /// The next record's LSN.
+    pub end_lsn: Lsn,
+    /// The log is durable up to here.
+    pub flushed_lsn: Lsn,
+    /// The log is kept from here on.
+    pub oldest_required_lsn: Lsn,
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// Pages in the file.
+    pub pages: u64,
+    /// Pages in the dirty page table.
+    pub dirty_pages: usize,
+    /// Transactions under way.
+    pub transactions: usize,
+    /// What the buffer pool did.
+    pub pool: PoolStatistics,
+}
+
+impl Db {
+    /// Counts and positions at this moment.
+    #[must_use]
+    pub fn stats(&self) -> Statistics {
+        let engine = &self.shared.engine;
+        let (log, pool) = (engine.transactions.log(), engine.transactions.pool());
+        Statistics {
+            end_lsn: log.end_lsn(),
+            flushed_lsn: log.flushed_lsn(),
+            oldest_required_lsn: engine.checkpointer.master().oldest_required_lsn,
+            page_size: pool.page_size(),
+            pages: pool.pages(),
+            dirty_pages: pool.dirty_page_table().len(),
+            transactions: engine.transactions.active(),
+            pool: pool.statistics(),
+        }
+    }
+
+    /// The dirty page table at this moment.
+    #[must_use]
+    pub fn dirty_page_table(&self) -> DirtyPageTable {
+        self.shared.engine.transactions.pool().dirty_page_table()
+    }
+
+    /// The transaction table at this moment.
+    #[must_use]
+    pub fn transaction_table(&self) -> TransactionTable {
+        self.shared.engine.transactions.transaction_table()
+    }
+
+    /// All locks, with holders and waiters.
+    #[must_use]
+    pub fn locks(&self) -> Vec<LockSnapshot> {
+        self.shared.engine.transactions.locks().snapshot()
+    }
+
+    /// The master record in the control file.
+    #[must_use]
+    pub fn master_record(&self) -> MasterRecord {
+        self.shared.engine.checkpointer.master()
+    }
+
+    /// Fixes a page and latches it shared: to look at its bytes. Keep it briefly; whoever wants to
+    /// change the page waits.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`], [`crate::Error::OutOfFrames`], [`crate::Error::Closed`].
+    pub fn fix_page(&self, page: PageId) -> Result<PageRead<'_>> {
+        self.shared.check_open()?;
+        self.shared.engine.transactions.pool().fix_read(page)
+    }
+
+    /// What the space map says of a page; `None` beyond the end of the file.
+    ///
+    /// # Errors
+    /// As [`Db::fix_page`].
+    pub fn page_state(&self, page: PageId) -> Result<Option<PageState>> {
+        self.shared.check_open()?;
+        self.shared.engine.space.state(page)
+    }
+
+    /// Reads a log record.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`] when none begins at `lsn`.
+    pub fn read_log(&self, lsn: Lsn) -> Result<RecordBytes> {
+        self.shared.engine.transactions.log().read(lsn)
+    }
+
+    /// Writes one page in place, if it is dirty; the log is forced up to its pageLSN before.
+    ///
+    /// # Errors
+    /// [`crate::Error::Closed`], final errors.
+    pub fn flush_page(&self, page: PageId) -> Result<()> {
+        self.shared.check_open()?;
+        self.shared.engine.transactions.pool().flush_page(page)
+    }
+
+    /// Writes all dirty pages in place.
+    ///
+    /// # Errors
+    /// [`crate::Error::Closed`], final errors.
+    pub fn flush_pages(&self) -> Result<()> {
+        self.shared.check_open()?;
+        self.shared.engine.transactions.pool().flush_all()
+    }
+
+    /// Forces the log to its end; gives up to where it is durable.
+    ///
+    /// # Errors
+    /// [`crate::Error::Closed`], final errors.
+    pub fn force_log(&self) -> Result<Lsn> {
+        self.shared.check_open()?;
+        Ok(self.shared.engine.transactions.log().force_all()?.end())
+    }
+}

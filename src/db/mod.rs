@@ -1,0 +1,197 @@
+//! The public face: a database of pages with records in slots, and transactions on them.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! let db = aries::Db::open(dir.path().join("mydb"))?;
+//! let mut txn = db.begin()?;
+//! let page = txn.allocate_page()?;
+//! let slot = txn.insert_record(page, b"alice 100")?;
+//! txn.commit()?; // durable on return
+//!
+//! let mut txn = db.begin()?;
+//! assert_eq!(txn.read_record(page, slot)?.as_deref(), Some(&b"alice 100"[..]));
+//! let here = txn.savepoint();
+//! txn.write_record(page, slot, 6, b"250")?;
+//! txn.rollback_to(here)?;
+//! txn.commit()?;
+//! db.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Dropping a [`Db`] without [`Db::close`] writes nothing: the next open recovers, as after a crash.
+
+mod background;
+mod create;
+mod inspect;
+mod options;
+mod transaction;
+
+pub use inspect::Statistics;
+pub use options::Options;
+pub use transaction::{NestedTopAction, Transaction};
+
+use background::Background;
+
+use crate::checkpoint::{Begun, Checkpoint};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::recovery::{Engine, RestartReport};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+
+use std::path::Path;
+
+/// What all handles and transactions of an open database share.
+struct Shared {
+    engine: Engine,
+    restart_report: RestartReport,
+    checkpoint_log_bytes: u64,
+    /// The begin record of the latest checkpoint, to tell when the next is due.
+    latest_checkpoint: AtomicU64,
+    closed: AtomicBool,
+}
+
+/// An open database. Handles are cheap to clone and may be used from any thread.
+#[derive(Clone)]
+pub struct Db {
+    shared: Arc<Shared>,
+    background: Arc<Mutex<Option<Background>>>,
+}
+
+impl Db {
+    /// Opens the database at `path` with the default [`Options`], recovering it first if need be;
+    /// makes a new one where there is none.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    fn start(engine: Engine, restart_report: RestartReport, config: &Config) -> Self {
+        let shared = Arc::new(Shared {
+            latest_checkpoint: AtomicU64::new(restart_report.checkpoint_lsn.get()),
+            engine,
+            restart_report,
+            checkpoint_log_bytes: config.checkpoint_log_bytes,
+            closed: AtomicBool::new(false),
+        });
+        let background = config.background.then(|| Background::start(&shared));
+        Self { shared, background: Arc::new(Mutex::new(background)) }
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`].
+    pub fn begin(&self) -> Result<Transaction> {
+        self.shared.check_open()?;
+        let txn = self.shared.engine.transactions.begin()?;
+        Ok(Transaction::new(Arc::clone(&self.shared), txn))
+    }
+
+    /// Takes a fuzzy checkpoint and truncates the log; nobody is stopped, no page is written.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] when the log has no room for it; [`Error::Closed`], final errors.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let begun = self.begin_checkpoint()?;
+        self.complete_checkpoint(begun)
+    }
+
+    /// The first half of a checkpoint: its begin record.
+    ///
+    /// # Errors
+    /// As [`Db::checkpoint`].
+    pub fn begin_checkpoint(&self) -> Result<Begun> {
+        self.shared.check_open()?;
+        self.shared.engine.checkpointer.begin()
+    }
+
+    /// The second half of a checkpoint: tables, end records, master record, truncation.
+    ///
+    /// # Errors
+    /// As [`Db::checkpoint`].
+    pub fn complete_checkpoint(&self, begun: Begun) -> Result<Checkpoint> {
+        self.shared.check_open()?;
+        let checkpoint = self.shared.engine.checkpointer.complete(begun)?;
+        self.shared.latest_checkpoint.fetch_max(begun.begin_lsn.get(), Ordering::AcqRel);
+        Ok(checkpoint)
+    }
+
+    /// Does one round of what the background threads do: prepares log segments, forces deferred
+    /// commits, writes old dirty pages, takes a checkpoint when one is due. Gives whether there was
+    /// anything to do.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] is an ordinary error; [`Error::Closed`], final errors.
+    pub fn step(&self) -> Result<bool> {
+        self.shared.check_open()?;
+        let log = self.shared.log_step()?;
+        let pages = self.shared.page_step()?;
+        Ok(log || pages)
+    }
+
+    /// What the restart that opened this database found and did.
+    #[must_use]
+    pub fn restart_report(&self) -> &RestartReport {
+        &self.shared.restart_report
+    }
+
+    /// Writes all pages, takes a checkpoint, and notes that nothing is to be recovered. All handles
+    /// are closed with this one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] while transactions are under way: nothing is closed then. Others
+    /// leave the database as after a crash; no commit is lost.
+    pub fn close(self) -> Result<()> {
+        self.shared.check_open()?;
+        self.shared.closed.store(true, Ordering::Release);
+        let active = self.shared.engine.transactions.active();
+        if active > 0 {
+            self.shared.closed.store(false, Ordering::Release);
+            let message = format!("{active} transactions are under way: end them before closing");
+            return Err(Error::InvalidInput(message));
+        }
+        drop(self.background.lock().take());
+        self.shared.write_everything()
+    }
+}
+
+impl Shared {
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Prepares segments; forces commits that nobody waits for.
+    fn log_step(&self) -> Result<bool> {
+        let prepared = self.engine.transactions.log().prepare_step()?;
+        let forced = self.engine.transactions.force_deferred()?;
+        Ok(prepared || forced)
+    }
+
+    /// Writes pages that keep the log from being truncated; takes a checkpoint when one is due.
+    fn page_step(&self) -> Result<bool> {
+        let latest = self.latest_checkpoint.load(Ordering::Acquire);
+        let log = self.engine.transactions.log();
+        let cleaned = match crate::ids::Lsn::new(latest) {
+            Some(latest) => self.engine.transactions.pool().clean_step(latest)?,
+            None => 0,
+        };
+        if log.end_lsn().get() - latest < self.checkpoint_log_bytes {
+            return Ok(cleaned > 0);
+        }
+        let checkpoint = self.engine.checkpointer.checkpoint()?;
+        self.latest_checkpoint.fetch_max(checkpoint.begin_lsn.get(), Ordering::AcqRel);
+        Ok(true)
+    }
+
+    fn write_everything(&self) -> Result<()> {
+        let engine = &self.engine;
+        let (log, pool) = (engine.transactions.log(), engine.transactions.pool());
+        debug_assert!(!pool.any_fixed(), "every page that was fixed was unfixed");
+        pool.flush_all()?;
+        engine.checkpointer.checkpoint()?;
+        let durable = log.force_all()?;
+        engine.checkpointer.closed_at(durable.end())
+    }
+}

@@ -1,0 +1,206 @@
+//! How a database is opened.
+
+use std::path::Path;
+
+use super::{Db, create};
+use crate::config::{Config, TornPageProtection};
+use crate::disk::{Disk, FileDisk};
+use crate::error::{Error, Result};
+use crate::event::{Observer, Observers};
+use crate::log::{CONTROL_FILE, ControlFile, MasterRecord};
+use crate::recovery::restart;
+use crate::sync::Arc;
+
+const DEFAULT_PAGE_SIZE: usize = 4096;
+const DEFAULT_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+const DEFAULT_POOL_BYTES: usize = 64 * 1024 * 1024;
+const DEFAULT_CHECKPOINT_LOG_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How a database is opened, and how a new one is made.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// let db = aries::Options::new()
+///     .page_size(8192)
+///     .buffer_pool_bytes(8 * 1024 * 1024)
+///     .open(dir.path().join("accounts"))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "options open nothing by themselves"]
+pub struct Options {
+    page_size: Option<usize>,
+    segment_bytes: Option<u64>,
+    buffer_pool_bytes: usize,
+    checkpoint_log_bytes: u64,
+    background: bool,
+    create_if_missing: bool,
+    database_id: Option<u128>,
+    torn_page_protection: TornPageProtection,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            page_size: None,
+            segment_bytes: None,
+            buffer_pool_bytes: DEFAULT_POOL_BYTES,
+            checkpoint_log_bytes: DEFAULT_CHECKPOINT_LOG_BYTES,
+            background: true,
+            create_if_missing: true,
+            database_id: None,
+            torn_page_protection: TornPageProtection::default(),
+            observer: None,
+        }
+    }
+}
+
+impl Options {
+    /// The defaults: pages of 4 KiB, segments of 16 MiB, a pool of 64 MiB, a checkpoint after
+    /// 64 MiB of log, background threads, a new database where there is none.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of a page: a power of two from 512 to 65536. Fixed when a database is made; opening one
+    /// with another size is an error.
+    pub fn page_size(mut self, bytes: usize) -> Self {
+        self.page_size = Some(bytes);
+        self
+    }
+
+    /// Bytes of a log segment: a power of two from 64 KiB (and 8 pages) to 64 MiB. Fixed when a
+    /// database is made.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Bytes of memory for pages, at least 16 pages.
+    pub fn buffer_pool_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_pool_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint is taken in the background after this many bytes of log.
+    pub fn checkpoint_log_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// Whether background threads run (they do by default). Without them nothing happens but by the
+    /// caller's calls, [`Db::step`] among them: then the same calls give the same I/O.
+    pub fn background(mut self, run: bool) -> Self {
+        self.background = run;
+        self
+    }
+
+    /// Whether a database is made where there is none (it is by default).
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.create_if_missing = create;
+        self
+    }
+
+    /// The id of a new database, random by default: the same id, calls and clock give the same
+    /// bytes.
+    pub fn database_id(mut self, id: u128) -> Self {
+        self.database_id = Some(id);
+        self
+    }
+
+    /// How torn pages are made whole.
+    pub fn torn_page_protection(mut self, protection: TornPageProtection) -> Self {
+        self.torn_page_protection = protection;
+        self
+    }
+
+    /// Who is told what the engine does.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Opens the database in the directory at `path`, recovering it first if need be.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyOpen`], [`Error::NotADatabase`], [`Error::Mismatch`], [`Error::Corrupt`],
+    /// [`Error::InvalidInput`], and those of the disk. Opening may always be tried again.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Db> {
+        let path = path.as_ref();
+        let disk = match self.create_if_missing {
+            true => FileDisk::create(path)?,
+            false => FileDisk::open(path)?,
+        };
+        self.open_on(Arc::new(disk))
+    }
+
+    /// Opens the database on `disk`.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_on(&self, disk: Arc<dyn Disk>) -> Result<Db> {
+        let observers = Observers::new(self.observer.clone());
+        match create::look(disk.as_ref())? {
+            create::Found::Database => {}
+            create::Found::Nothing | create::Found::Unfinished if self.create_if_missing => {
+                let page_size = self.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
+                let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
+                let config = self.config(page_size, segment_bytes)?;
+                create::create(&disk, &config, self.new_id(), &observers)?;
+            }
+            create::Found::Nothing | create::Found::Unfinished => {
+                let reason = "it holds no database yet".to_owned();
+                return Err(Error::NotADatabase { path: disk.location(), reason });
+            }
+        }
+        let control = ControlFile::open(disk.as_ref())?;
+        let config = self.config_for(disk.as_ref(), &control.master())?;
+        let (engine, report) = restart(disk, control, &config, &observers)?;
+        Ok(Db::start(engine, report, &config))
+    }
+
+    fn config(&self, page_size: usize, segment_bytes: u64) -> Result<Config> {
+        let TornPageProtection::DoubleWrite = self.torn_page_protection;
+        let config = Config {
+            page_size,
+            segment_bytes,
+            frames: self.buffer_pool_bytes / page_size.max(1),
+            checkpoint_log_bytes: self.checkpoint_log_bytes,
+            background: self.background,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The settings that the database was made with, if the options do not ask for others.
+    fn config_for(&self, disk: &dyn Disk, master: &MasterRecord) -> Result<Config> {
+        let mismatch = |what, found: u64, expected: u64| Error::Mismatch {
+            path: disk.location().join(CONTROL_FILE),
+            what,
+            found,
+            expected,
+        };
+        let page_size = master.page_size as usize;
+        if let Some(wanted) = self.page_size
+            && wanted != page_size
+        {
+            return Err(mismatch("page size", page_size as u64, wanted as u64));
+        }
+        if let Some(wanted) = self.segment_bytes
+            && wanted != master.segment_bytes
+        {
+            return Err(mismatch("segment size", master.segment_bytes, wanted));
+        }
+        self.config(page_size, master.segment_bytes)
+    }
+
+    fn new_id(&self) -> u128 {
+        use std::hash::{BuildHasher, RandomState};
+        self.database_id.unwrap_or_else(|| {
+            // Each state is seeded by the operating system's randomness.
+            let half = || u128::from(RandomState::new().hash_one(std::process::id()));
+            half() << 64 | half()
+        })
+    }
+}

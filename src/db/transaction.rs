@@ -1,0 +1,366 @@
+//! A transaction on pages: allocating and freeing them, and inserting, reading, writing and
+//! deleting records in their slots.
+
+use std::collections::HashSet;
+use std::ops::{Deref, DerefMut};
+
+use super::Shared;
+use crate::buffer::PageWrite;
+use crate::error::{Error, Result};
+use crate::ids::{Lsn, PageId, SlotId, TxnId};
+use crate::lock::{LockName, Mode};
+use crate::page::{self, OpFault, PageKind, PageOp, SlotState};
+use crate::space::PendingFrees;
+use crate::sync::Arc;
+use crate::tables::TransactionEntry;
+use crate::txn::{self, CommitTicket, NestedStart, Savepoint, Undoing};
+
+/// Payload of an operation that names only a slot (bytes).
+const SLOT_OP_BYTES: usize = 16;
+
+/// A transaction. Dropped without an end, it is rolled back.
+///
+/// Each record that it reads or changes is locked, shared or exclusive, until it ends; who cannot
+/// get a lock waits, and the one whose waiting would close a circle gets [`Error::Deadlock`]: it
+/// should roll back and try again.
+pub struct Transaction {
+    shared: Arc<Shared>,
+    txn: txn::Transaction,
+    /// Pages it freed, for the commit. Some may have been un-freed by a partial rollback.
+    freed: Vec<PageId>,
+    /// Pages that it saw allocated, and that are since.
+    seen: HashSet<PageId>,
+}
+
+impl Transaction {
+    pub(super) fn new(shared: Arc<Shared>, txn: txn::Transaction) -> Self {
+        Self { shared, txn, freed: Vec::new(), seen: HashSet::new() }
+    }
+
+    /// The transaction's number.
+    #[must_use]
+    pub fn id(&self) -> TxnId {
+        self.txn.id()
+    }
+
+    /// Its line in the transaction table.
+    #[must_use]
+    pub fn entry(&self) -> &TransactionEntry {
+        self.txn.entry()
+    }
+
+    fn lock(&self, name: LockName, mode: Mode) -> Result<()> {
+        self.shared.check_open()?;
+        let manager = self.txn.manager();
+        manager.log().poison().check()?;
+        manager.locks().lock(self.id(), name, mode)?;
+        manager.log().poison().check()
+    }
+
+    /// Keeps the page from being freed or allocated by others, and sees that it is allocated.
+    fn use_page(&mut self, page: PageId) -> Result<()> {
+        self.lock(LockName::PageExistence(page), Mode::Shared)?;
+        if !self.seen.contains(&page) {
+            self.shared.engine.space.require_used(page)?;
+            self.seen.insert(page);
+        }
+        Ok(())
+    }
+
+    /// Allocates a page for records.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] is an ordinary error: the transaction can go on, commit or roll back.
+    pub fn allocate_page(&mut self) -> Result<PageId> {
+        self.shared.check_open()?;
+        let page = self.shared.engine.space.allocate(&mut self.txn)?;
+        self.seen.insert(page);
+        Ok(page)
+    }
+
+    /// Frees a page: others may allocate it once this transaction has committed. Its records are
+    /// gone with it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPage`], [`Error::Deadlock`].
+    pub fn free_page(&mut self, page: PageId) -> Result<()> {
+        self.use_page(page)?;
+        self.lock(LockName::PageExistence(page), Mode::Exclusive)?;
+        self.shared.engine.space.free(&mut self.txn, page)?;
+        self.seen.remove(&page);
+        self.freed.push(page);
+        Ok(())
+    }
+
+    /// Inserts a record into some slot of the page.
+    ///
+    /// # Errors
+    /// [`Error::PageFull`], [`Error::NoSuchPage`], [`Error::InvalidInput`] for an empty record,
+    /// [`Error::DiskFull`].
+    pub fn insert_record(&mut self, page: PageId, bytes: &[u8]) -> Result<SlotId> {
+        if bytes.is_empty() {
+            return Err(Error::InvalidInput("a record has at least one byte".into()));
+        }
+        self.use_page(page)?;
+        self.check_room(page, bytes.len())?;
+        self.txn.prepare_updates(2, bytes.len())?;
+        let shared = Arc::clone(&self.shared);
+        let mut guard = shared.engine.transactions.pool().fix_write(page)?;
+        if page::kind(guard.bytes()) == Some(PageKind::Unformatted) {
+            let op = PageOp::Format { kind: PageKind::Slotted };
+            self.txn.update(&mut guard, op, Undoing::RedoOnly)?;
+        }
+        let slot = self.lock_free_slot(&guard)?;
+        let op = PageOp::InsertSlot { slot, bytes };
+        if let Err(OpFault::NoRoom { needed, available }) = op.check(guard.bytes()) {
+            return Err(Error::PageFull { page, needed, available });
+        }
+        self.txn.update(&mut guard, op, Undoing::Inverse)?;
+        Ok(slot)
+    }
+
+    /// Sees that a record of `length` bytes may fit, purging ghosts if it does not.
+    fn check_room(&mut self, page: PageId, length: usize) -> Result<()> {
+        let ghosts = {
+            let guard = self.shared.engine.transactions.pool().fix_read(page)?;
+            let page_bytes = guard.bytes().len();
+            if length >= page_bytes {
+                let available = page_bytes - page::HEADER_SIZE - page::SLOT_SIZE;
+                return Err(Error::PageFull { page, needed: length, available });
+            }
+            let unformatted = page::kind(guard.bytes()) == Some(PageKind::Unformatted);
+            if unformatted || page::room_for(guard.bytes(), length) {
+                return Ok(());
+            }
+            page::slots(guard.bytes()).filter(|(_, state, _)| *state == SlotState::Ghost).count()
+        };
+        self.purge_ghosts(page, ghosts)
+    }
+
+    /// Removes up to `most` records whose deleters have ended: nobody holds a lock on them.
+    fn purge_ghosts(&mut self, page: PageId, most: usize) -> Result<()> {
+        self.txn.prepare_updates(most, SLOT_OP_BYTES)?;
+        let shared = Arc::clone(&self.shared);
+        let mut guard = shared.engine.transactions.pool().fix_write(page)?;
+        let locks = shared.engine.transactions.locks();
+        let purgeable: Vec<SlotId> = page::slots(guard.bytes())
+            .filter(|(slot, state, _)| {
+                *state == SlotState::Ghost && !locks.is_locked(LockName::Record(page, *slot))
+            })
+            .map(|(slot, _, _)| slot)
+            .take(most)
+            .collect();
+        for slot in purgeable {
+            self.txn.update(&mut guard, PageOp::RemoveSlot { slot }, Undoing::RedoOnly)?;
+        }
+        Ok(())
+    }
+
+    /// A slot for a new record: a free one that nobody has locked (whoever emptied it may not have
+    /// ended), else a new one. Under the latch a lock is only tried for.
+    fn lock_free_slot(&self, guard: &PageWrite<'_>) -> Result<SlotId> {
+        let page = guard.page();
+        let locks = self.txn.manager().locks();
+        let new = page::slots(guard.bytes()).count();
+        let new = u16::try_from(new).map(SlotId).map_err(|_| Error::PageFull {
+            page,
+            needed: 1,
+            available: 0,
+        })?;
+        page::free_slots(guard.bytes())
+            .chain([new])
+            .find(|slot| locks.try_lock(self.id(), LockName::Record(page, *slot), Mode::Exclusive))
+            .ok_or(Error::PageFull { page, needed: 1, available: 0 })
+    }
+
+    /// Reads a record; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPage`], [`Error::Deadlock`], [`Error::Corrupt`].
+    pub fn read_record(&mut self, page: PageId, slot: SlotId) -> Result<Option<Vec<u8>>> {
+        self.use_page(page)?;
+        self.lock(LockName::Record(page, slot), Mode::Shared)?;
+        let guard = self.shared.engine.transactions.pool().fix_read(page)?;
+        Ok(page::record(guard.bytes(), slot).map(<[u8]>::to_vec))
+    }
+
+    /// Overwrites bytes of a record, from byte `offset` of it on. Only what differs is logged. A
+    /// record keeps its length.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRecord`], [`Error::InvalidInput`] when the bytes reach beyond the record,
+    /// [`Error::NoSuchPage`], [`Error::Deadlock`], [`Error::DiskFull`].
+    pub fn write_record(
+        &mut self,
+        page: PageId,
+        slot: SlotId,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<()> {
+        self.use_page(page)?;
+        self.lock(LockName::Record(page, slot), Mode::Exclusive)?;
+        self.txn.prepare_update(bytes.len())?;
+        let shared = Arc::clone(&self.shared);
+        let mut guard = shared.engine.transactions.pool().fix_write(page)?;
+        let record =
+            page::record(guard.bytes(), slot).ok_or(Error::NoSuchRecord { page, slot })?;
+        let end = offset.saturating_add(bytes.len());
+        let old = record.get(offset..end).ok_or_else(|| {
+            let length = record.len();
+            Error::InvalidInput(format!(
+                "bytes {offset}..{end} reach beyond record {page}.{slot} of {length} bytes"
+            ))
+        })?;
+        let Some((skip, changed)) = difference(old, bytes) else { return Ok(()) };
+        let offset = u16::try_from(offset + skip).expect("within a page");
+        self.txn.update(
+            &mut guard,
+            PageOp::Patch { slot, offset, bytes: changed },
+            Undoing::Inverse,
+        )?;
+        Ok(())
+    }
+
+    /// Deletes a record. Its room can be used once this transaction has ended.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRecord`], [`Error::NoSuchPage`], [`Error::Deadlock`], [`Error::DiskFull`].
+    pub fn delete_record(&mut self, page: PageId, slot: SlotId) -> Result<()> {
+        self.use_page(page)?;
+        self.lock(LockName::Record(page, slot), Mode::Exclusive)?;
+        self.txn.prepare_update(SLOT_OP_BYTES)?;
+        let shared = Arc::clone(&self.shared);
+        let mut guard = shared.engine.transactions.pool().fix_write(page)?;
+        if page::record(guard.bytes(), slot).is_none() {
+            return Err(Error::NoSuchRecord { page, slot });
+        }
+        self.txn.update(&mut guard, PageOp::MarkGhost { slot }, Undoing::Inverse)?;
+        Ok(())
+    }
+
+    /// The slots of the page that hold records now. Not locked: others may add and remove some.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchPage`], [`Error::Corrupt`].
+    pub fn slots(&mut self, page: PageId) -> Result<Vec<SlotId>> {
+        self.use_page(page)?;
+        let guard = self.shared.engine.transactions.pool().fix_read(page)?;
+        let live = page::slots(guard.bytes()).filter(|(_, state, _)| *state == SlotState::Live);
+        Ok(live.map(|(slot, _, _)| slot).collect())
+    }
+
+    /// Marks this moment: [`Transaction::rollback_to`] comes back to it, any number of times.
+    #[must_use]
+    pub fn savepoint(&self) -> Savepoint {
+        self.txn.savepoint()
+    }
+
+    /// Undoes everything since the savepoint. Locks stay.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for another transaction's savepoint; final errors.
+    pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
+        self.shared.check_open()?;
+        self.seen.clear(); // Allocations may be undone.
+        self.txn.rollback_to(savepoint)
+    }
+
+    /// Begins a nested top action: what is done through the guard stays once
+    /// [`NestedTopAction::end`] was called, even if the transaction rolls back.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`].
+    pub fn nested_top_action(&mut self) -> Result<NestedTopAction<'_>> {
+        self.shared.check_open()?;
+        let start = self.txn.begin_nested()?;
+        Ok(NestedTopAction { txn: self, start })
+    }
+
+    /// Commits; returns, with the commit record's LSN, when it is durable.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the log could not be forced; [`Error::Poisoned`] if the engine
+    /// stopped before.
+    pub fn commit(self) -> Result<Lsn> {
+        self.shared.check_open()?;
+        let Self { shared, txn, freed, .. } = self;
+        txn.commit(&PendingFrees::new(&shared.engine.space, &freed))
+    }
+
+    /// Commits without waiting: the ticket tells when the commit is durable. Others see what was
+    /// changed at once; should power fail now, they are lost together with this transaction.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`].
+    pub fn commit_deferred(self) -> Result<CommitTicket> {
+        self.shared.check_open()?;
+        let Self { shared, txn, freed, .. } = self;
+        txn.commit_deferred(&PendingFrees::new(&shared.engine.space, &freed))
+    }
+
+    /// Undoes everything and ends the transaction.
+    ///
+    /// # Errors
+    /// Final ones: restart finishes the rollback then.
+    pub fn rollback(self) -> Result<()> {
+        self.shared.check_open()?;
+        self.txn.rollback()
+    }
+}
+
+/// The part of `new` that differs from `old`, and how many bytes come before it; `None` if nothing
+/// does.
+fn difference<'n>(old: &[u8], new: &'n [u8]) -> Option<(usize, &'n [u8])> {
+    let same = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+    if same == new.len() {
+        return None;
+    }
+    let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
+    Some((same, &new[same..new.len() - tail]))
+}
+
+/// A nested top action under way. Dropped without [`NestedTopAction::end`], its work is an ordinary
+/// part of the transaction.
+#[must_use = "a nested top action counts only when it is ended"]
+pub struct NestedTopAction<'t> {
+    txn: &'t mut Transaction,
+    start: NestedStart,
+}
+
+impl NestedTopAction<'_> {
+    /// Ends the action: what it did is not undone any more when the transaction rolls back. It is
+    /// durable with the next force of the log, not before.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn end(self) -> Result<()> {
+        self.txn.txn.end_nested(self.start)
+    }
+}
+
+impl Deref for NestedTopAction<'_> {
+    type Target = Transaction;
+
+    fn deref(&self) -> &Transaction {
+        self.txn
+    }
+}
+
+impl DerefMut for NestedTopAction<'_> {
+    fn deref_mut(&mut self) -> &mut Transaction {
+        self.txn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn only_what_differs_is_logged() {
+        assert_eq!(difference(b"abcdef", b"abXYef"), Some((2, &b"XY"[..])));
+        assert_eq!(difference(b"abcdef", b"abcdef"), None);
+        assert_eq!(difference(b"aaaa", b"aaba"), Some((2, &b"b"[..])));
+        assert_eq!(difference(b"a", b"b"), Some((0, &b"b"[..])));
+    }
+}

@@ -1,0 +1,265 @@
+//! The first phase: what was going on when the log ends. Changes nothing on disk.
+
+use std::time::Instant;
+
+use super::redo::Redo;
+use super::report::AnalysisReport;
+use super::tables::Rebuilt;
+use crate::buffer::{DoubleWrite, Image};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::error::{Error, Place, Result};
+use crate::event::{Event, Observers};
+use crate::ids::Lsn;
+use crate::log::{
+    ControlFile, Epochs, Geometry, LogScan, MasterRecord, ScanEnd, Segments,
+    read_record,
+};
+use crate::page;
+use crate::record::{EpochStart, LogRecord};
+use crate::sync::Arc;
+
+/// What the first phase hands to the second.
+pub struct Analysis {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) control: ControlFile,
+    pub(super) config: Config,
+    pub(super) observers: Observers,
+    pub(super) segments: Segments,
+    pub(super) tables: Rebuilt,
+    pub(super) epochs: Epochs,
+    pub(super) double_write: DoubleWrite,
+    pub(super) batch: Vec<Image>,
+    /// Where the log ends.
+    pub(super) end: Lsn,
+    /// Bytes before this were durable for certain.
+    pub(super) durable: Lsn,
+    /// Whether the database had been closed cleanly.
+    pub(super) clean: bool,
+    pub(super) report: AnalysisReport,
+}
+
+/// What a scan to the end of the log found.
+struct Scanned {
+    tables: Rebuilt,
+    epochs: Epochs,
+    end: Lsn,
+    durable: Lsn,
+    records: u64,
+    bytes: u64,
+}
+
+impl Analysis {
+    /// Reads the log from the last complete checkpoint to its end, and checks whatever restart will
+    /// need of what lies before.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when durable log is damaged; those of the disk. Nothing was changed.
+    pub fn run(
+        disk: Arc<dyn Disk>,
+        control: ControlFile,
+        config: &Config,
+        observers: &Observers,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let master = control.master();
+        let geometry = Geometry { segment_bytes: config.segment_bytes };
+        let segments = Segments::open(Arc::clone(&disk), geometry, master.database_id)?;
+        segments.check_contiguous(control.oldest_required_lsn())?;
+        let from = master.checkpoint_lsn;
+        observers.emit(|| Event::AnalysisBegan { from });
+        let oldest = control.oldest_required_lsn();
+        let epochs = follow_epochs(&segments, config.page_size, &master, oldest)?;
+        let scanned = scan(&segments, config, &master, epochs, observers)?;
+        let end = scanned.end;
+        let clean = is_clean(&segments, &control, end)?;
+        observers.emit(|| Event::LogEndFound { end, clean });
+        check_before(&segments, config, from, &scanned)?;
+        let (double_write, batch) = DoubleWrite::open(disk.as_ref(), config.page_size)?;
+        check_batch(disk.as_ref(), &batch, end)?;
+        let (losers, committed) = scanned.tables.losers_and_committed();
+        let dirty_pages = scanned.tables.dirty_pages.len();
+        observers.emit(|| Event::AnalysisEnded {
+            dirty_pages,
+            losers: losers.clone(),
+            committed: committed.clone(),
+        });
+        let report = AnalysisReport {
+            from,
+            end,
+            records: scanned.records,
+            bytes: scanned.bytes,
+            dirty_pages,
+            losers,
+            committed,
+            duration: began.elapsed(),
+        };
+        Ok(Self {
+            disk,
+            control,
+            config: config.clone(),
+            observers: observers.clone(),
+            segments,
+            tables: scanned.tables,
+            epochs: scanned.epochs,
+            double_write,
+            batch,
+            end,
+            durable: scanned.durable,
+            clean,
+            report,
+        })
+    }
+
+    /// Where redo begins, if any page is dirty.
+    #[must_use]
+    pub fn redo_lsn(&self) -> Option<Lsn> {
+        self.tables.dirty_pages.redo_lsn()
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn report(&self) -> &AnalysisReport {
+        &self.report
+    }
+
+    /// Goes on to the second phase; what was read is made durable first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn make_durable(self) -> Result<Redo> {
+        Redo::begin(self)
+    }
+}
+
+/// The epochs of the log from `oldest` on, found by following the restart records backwards from
+/// the one that the checkpoint names.
+fn follow_epochs(
+    segments: &Segments,
+    page_size: usize,
+    master: &MasterRecord,
+    oldest: Lsn,
+) -> Result<Epochs> {
+    let epoch = master.checkpoint_epoch;
+    let begin = read_record(segments, page_size, master.checkpoint_lsn, epoch)?;
+    let LogRecord::BeginCheckpoint(begin) = begin.record() else {
+        let place = segments.place(master.checkpoint_lsn);
+        let expected = "the begin record of the last complete checkpoint";
+        return Err(Error::corrupt(place, expected, begin.record().name()));
+    };
+    let mut epochs = Epochs::default();
+    let mut run = EpochStart { lsn: begin.restart_lsn, epoch };
+    loop {
+        epochs.push_front(run);
+        if run.lsn <= oldest {
+            return Ok(epochs);
+        }
+        let bytes = read_record(segments, page_size, run.lsn, run.epoch)?;
+        let previous = match bytes.record() {
+            LogRecord::Restart(restart) if restart.epoch == run.epoch => restart.previous,
+            other => {
+                let expected = format!("the restart record of epoch {}", run.epoch);
+                return Err(Error::corrupt(segments.place(run.lsn), expected, other.name()));
+            }
+        };
+        match previous {
+            Some(previous) if previous.epoch < run.epoch => run = previous,
+            Some(_) => {
+                let place = segments.place(run.lsn);
+                return Err(Error::corrupt(place, "a run of a lower epoch before", "a higher one"));
+            }
+            None => return Ok(epochs),
+        }
+    }
+}
+
+fn scan(
+    segments: &Segments,
+    config: &Config,
+    master: &MasterRecord,
+    epochs: Epochs,
+    observers: &Observers,
+) -> Result<Scanned> {
+    let begin = master.checkpoint_lsn;
+    let mut tables = Rebuilt::new(begin, observers.clone());
+    let mut scan = LogScan::new(segments, config.page_size, begin, epochs, ScanEnd::FirstHole);
+    while let Some((lsn, record)) = scan.next_record()? {
+        tables.read(lsn, &record).map_err(|contradiction| {
+            let expected = "a record that fits those before it";
+            Error::corrupt(segments.place(lsn), expected, contradiction)
+        })?;
+    }
+    let end = scan.position();
+    if let Some((witness, durable)) = scan.witness_of_damage()? {
+        return Err(Error::corrupt(
+            segments.place(end),
+            format!("a log record (the record at {witness} says the log was durable to {durable})"),
+            "bytes that are none",
+        ));
+    }
+    if !tables.is_complete() {
+        return Err(Error::corrupt(
+            segments.place(end),
+            format!("the end records of the checkpoint at {begin}, which was complete"),
+            "the end of the log",
+        ));
+    }
+    Ok(Scanned {
+        tables,
+        epochs: scan.epochs().clone(),
+        end,
+        durable: scan.watermark().map_or(begin, |watermark| watermark.max(begin)),
+        records: scan.records(),
+        bytes: scan.bytes(),
+    })
+}
+
+/// Whether the log ends where the last run closed it. It may not end before.
+fn is_clean(segments: &Segments, control: &ControlFile, end: Lsn) -> Result<bool> {
+    let Some(closed_at) = control.master().clean_end_lsn else { return Ok(false) };
+    let closed_at = segments.geometry().record_position(closed_at.get());
+    if end.get() < closed_at {
+        return Err(Error::corrupt(
+            segments.place(end),
+            format!("a log record (the database was closed with its log ending at {closed_at})"),
+            "the end of the log",
+        ));
+    }
+    Ok(end.get() == closed_at)
+}
+
+/// Reads what redo and undo will need of the log before the checkpoint, so that damage there is
+/// found while nothing was changed yet.
+fn check_before(
+    segments: &Segments,
+    config: &Config,
+    begin: Lsn,
+    scanned: &Scanned,
+) -> Result<()> {
+    let redo = scanned.tables.dirty_pages.redo_lsn().unwrap_or(begin);
+    let undo = scanned.tables.transactions.first_lsn().unwrap_or(begin);
+    let oldest = redo.min(undo);
+    if oldest >= begin {
+        return Ok(());
+    }
+    let known = ScanEnd::Known(begin);
+    let epochs = scanned.epochs.clone();
+    let mut scan = LogScan::new(segments, config.page_size, oldest, epochs, known);
+    while scan.next_record()?.is_some() {}
+    Ok(())
+}
+
+/// A page in the double-write batch that the log does not reach to means that log was lost.
+fn check_batch(disk: &dyn Disk, batch: &[Image], end: Lsn) -> Result<()> {
+    for image in batch {
+        if let Some(page_lsn) = page::page_lsn(&image.bytes)
+            && page_lsn >= end
+        {
+            let file = disk.location().join(crate::buffer::DOUBLE_WRITE_FILE);
+            let place = Place::Page { file, page: image.page };
+            let expected = format!("a pageLSN below the end of the log, {end}");
+            return Err(Error::corrupt(place, expected, page_lsn.to_string()));
+        }
+    }
+    Ok(())
+}

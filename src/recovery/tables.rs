@@ -1,0 +1,172 @@
+//! The tables as analysis rebuilds them, record by record. Pure.
+//!
+//! A checkpoint's copies of the tables were taken at some moment between its begin and its end
+//! records. So when an end record comes up, what was read since the begin record is newer or as
+//! new, but for what lies before the begin record: that only the checkpoint knows.
+
+use std::collections::BTreeSet;
+
+use crate::event::{Event, Observers};
+use crate::ids::{Lsn, PageId, TxnId};
+use crate::record::{EndCheckpoint, LogRecord, TransactionLink};
+use crate::tables::{DirtyPageTable, TransactionEntry, TransactionState, TransactionTable};
+
+/// What is wrong with a record that contradicts what was read before.
+pub type Contradiction = &'static str;
+
+/// The tables while analysis reads.
+pub struct Rebuilt {
+    /// The checkpoint that analysis began at.
+    begin_lsn: Lsn,
+    /// Pages that may be older on disk.
+    pub dirty_pages: DirtyPageTable,
+    /// Transactions without an end record.
+    pub transactions: TransactionTable,
+    /// Transactions that ended since the checkpoint began: a copy of the table may still have them.
+    ended: BTreeSet<TxnId>,
+    /// No transaction so far has this number or a higher one.
+    pub next_txn: TxnId,
+    /// Parts of the checkpoint read, of how many.
+    parts: (u32, u32),
+    observers: Observers,
+}
+
+impl Rebuilt {
+    /// Empty tables, before the begin record at `begin_lsn` is read.
+    pub fn new(begin_lsn: Lsn, observers: Observers) -> Self {
+        Self {
+            begin_lsn,
+            dirty_pages: DirtyPageTable::default(),
+            transactions: TransactionTable::default(),
+            ended: BTreeSet::new(),
+            next_txn: TxnId::FIRST,
+            parts: (0, u32::MAX),
+            observers,
+        }
+    }
+
+    /// Whether all end records of the checkpoint were read.
+    pub fn is_complete(&self) -> bool {
+        self.parts.0 == self.parts.1
+    }
+
+    /// Takes a record in.
+    pub fn read(&mut self, lsn: Lsn, record: &LogRecord<'_>) -> Result<(), Contradiction> {
+        if let Some(link) = record.link() {
+            self.read_link(lsn, link, record)?;
+        }
+        match record {
+            LogRecord::Update(update) => self.dirtied(update.page, lsn),
+            LogRecord::Compensation(record) => self.dirtied(record.page, lsn),
+            LogRecord::End(end) => {
+                self.transactions.remove(end.link.txn);
+                self.ended.insert(end.link.txn);
+            }
+            LogRecord::BeginCheckpoint(begin) => self.next_txn = self.next_txn.max(begin.next_txn),
+            LogRecord::Restart(restart) => self.next_txn = self.next_txn.max(restart.next_txn),
+            LogRecord::EndCheckpoint(end) if end.begin_lsn == self.begin_lsn => {
+                self.read_end_checkpoint(lsn, end)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn dirtied(&mut self, page: PageId, lsn: Lsn) {
+        if self.dirty_pages.rec_lsn(page).is_none() {
+            self.dirty_pages.dirtied(page, lsn);
+            self.observers.emit(|| Event::PageDirty { page, rec_lsn: lsn, from_checkpoint: false });
+        }
+    }
+
+    fn read_link(
+        &mut self,
+        lsn: Lsn,
+        link: TransactionLink,
+        record: &LogRecord<'_>,
+    ) -> Result<(), Contradiction> {
+        if self.ended.contains(&link.txn) {
+            return Err("a record of a transaction that has ended");
+        }
+        let after = link.txn.get().checked_add(1).and_then(TxnId::new);
+        self.next_txn = self.next_txn.max(after.ok_or("a transaction number without a next")?);
+        let entry = self.transactions.entry(link.txn);
+        let known = entry.last_lsn.is_some();
+        if known && entry.last_lsn != link.prev_lsn {
+            return Err("a prev_lsn that is not the transaction's record before");
+        }
+        let undo_next_lsn = match record {
+            LogRecord::Update(_) => Some(lsn),
+            LogRecord::Compensation(record) => record.undo_next_lsn,
+            LogRecord::NestedTopActionEnd(record) => record.undo_next_lsn,
+            // These change nothing; undo finds its way from the record before.
+            _ if known => entry.undo_next_lsn,
+            _ => link.prev_lsn,
+        };
+        entry.logged(lsn, undo_next_lsn);
+        match record {
+            LogRecord::Commit(_) => entry.state = TransactionState::Committing,
+            LogRecord::Rollback(_) => entry.state = TransactionState::RollingBack,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_end_checkpoint(&mut self, lsn: Lsn, end: &EndCheckpoint) -> Result<(), Contradiction> {
+        if end.part != self.parts.0 {
+            return Err("a part of the checkpoint that is not the next one");
+        }
+        self.parts = (end.part + 1, end.parts);
+        for (page, rec_lsn) in &end.dirty_pages {
+            if *rec_lsn > lsn {
+                return Err("a rec_lsn from the future");
+            }
+            let (page, rec_lsn) = (*page, *rec_lsn);
+            self.dirty_pages.replace(page, rec_lsn);
+            self.observers.emit(|| Event::PageDirty { page, rec_lsn, from_checkpoint: true });
+        }
+        for (txn, copy) in &end.transactions {
+            self.merge(lsn, *txn, copy)?;
+        }
+        Ok(())
+    }
+
+    fn merge(
+        &mut self,
+        lsn: Lsn,
+        txn: TxnId,
+        copy: &TransactionEntry,
+    ) -> Result<(), Contradiction> {
+        if copy.last_lsn >= Some(lsn) {
+            return Err("a last_lsn from the future");
+        }
+        if self.ended.contains(&txn) {
+            return Ok(()); // It ended after the copy was taken: it is not raised again.
+        }
+        let after = txn.get().checked_add(1).and_then(TxnId::new);
+        self.next_txn = self.next_txn.max(after.ok_or("a transaction number without a next")?);
+        match self.transactions.get(txn) {
+            None => self.transactions.insert(txn, *copy),
+            Some(read) if read.last_lsn < copy.last_lsn => {
+                return Err("a last_lsn that is not in the log");
+            }
+            Some(read) => {
+                // Its commit may stand before the begin record, and only a page freed after it.
+                let state = read.state.max(copy.state);
+                let first_lsn = copy.first_lsn.or(read.first_lsn);
+                self.transactions.insert(txn, TransactionEntry { state, first_lsn, ..*read });
+            }
+        }
+        Ok(())
+    }
+
+    /// Transactions to undo, and those that only need their end, each in order of number.
+    pub fn losers_and_committed(&self) -> (Vec<TxnId>, Vec<TxnId>) {
+        let committing =
+            |entry: &TransactionEntry| matches!(entry.state, TransactionState::Committing);
+        let (committed, losers): (Vec<_>, Vec<_>) =
+            self.transactions.iter().partition(|(_, entry)| committing(entry));
+        let ids = |lines: Vec<(TxnId, &TransactionEntry)>| lines.iter().map(|(id, _)| *id).collect();
+        (ids(losers), ids(committed))
+    }
+}

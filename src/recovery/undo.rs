@@ -1,0 +1,135 @@
+//! The third phase: undoes the losers, in one sweep backwards over all of them.
+
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use super::frees::pending_frees;
+use super::redo::Redo;
+use super::report::{RedoReport, RestartReport, UndoReport};
+use super::{Engine, tables::Rebuilt};
+use crate::checkpoint::Checkpointer;
+use crate::error::Result;
+use crate::event::{Event, Observers};
+use crate::ids::Lsn;
+use crate::record::{EncodedRecord, LogRecord, Restart};
+use crate::space::{PendingFrees, SpaceMap};
+use crate::sync::Arc;
+use crate::tables::TransactionState;
+use crate::txn::{Transaction, TransactionManager};
+
+/// What the third phase works on: history is repeated.
+pub struct UndoLosers {
+    transactions: Arc<TransactionManager>,
+    space: SpaceMap,
+    checkpointer: Checkpointer,
+    tables: Rebuilt,
+    observers: Observers,
+    report: RestartReport,
+}
+
+impl UndoLosers {
+    /// Begins the new run: its restart record is the first of its epoch.
+    pub(super) fn begin(redo: Redo, redo_report: RedoReport) -> Result<Self> {
+        let Redo { control, log, pool, tables, observers, end, analysis, durable, .. } = redo;
+        let record = Restart {
+            durable_lsn: end,
+            epoch: log.epoch(),
+            previous: log.epochs().last(),
+            next_txn: tables.next_txn,
+        };
+        let encoded = EncodedRecord::new(&LogRecord::Restart(record));
+        let restart_lsn = log.append(&encoded, 0, |_| {})?;
+        log.began(restart_lsn);
+        let (lsn, kind) = (restart_lsn, "Restart");
+        observers.emit(|| Event::Appended { lsn, txn: None, kind, page: None });
+        let report = RestartReport {
+            clean: durable.clean,
+            epoch: log.epoch(),
+            tail_rewritten: durable.tail_rewritten,
+            pages_rewritten: durable.pages_rewritten,
+            pages_torn: durable.pages_torn,
+            analysis,
+            redo: redo_report,
+            undo: UndoReport {
+                restart_lsn,
+                losers: 0,
+                compensations: 0,
+                ended: 0,
+                back_to: None,
+                duration: Duration::ZERO,
+            },
+            checkpoint_lsn: restart_lsn,
+            duration: Duration::ZERO,
+        };
+        let next = tables.next_txn;
+        let space = SpaceMap::new(Arc::clone(&pool));
+        let transactions =
+            Arc::new(TransactionManager::new(Arc::clone(&log), pool, next, observers.clone()));
+        let checkpointer =
+            Checkpointer::new(log, Arc::clone(&transactions), control, observers.clone());
+        Ok(Self { transactions, space, checkpointer, tables, observers, report })
+    }
+
+    /// Ends what committed, undoes what did not, and opens the engine.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`] when the log contradicts itself; those of the disk.
+    pub fn run(mut self) -> Result<(Engine, RestartReport)> {
+        let began = Instant::now();
+        let (mut committed, mut losers) = (Vec::new(), Vec::new());
+        for (id, entry) in self.tables.transactions.iter() {
+            let transaction = self.transactions.adopt(id, *entry);
+            match entry.state {
+                TransactionState::Committing => committed.push(transaction),
+                TransactionState::Active | TransactionState::RollingBack => {
+                    losers.push(transaction);
+                }
+            }
+        }
+        self.report.undo.ended = committed.len() + losers.len();
+        self.report.undo.losers = losers.len();
+        for transaction in committed {
+            self.finish_committed(transaction)?;
+        }
+        self.undo(losers)?;
+        self.report.undo.duration = began.elapsed();
+        let Self { transactions, space, checkpointer, report, .. } = self;
+        Ok((Engine { transactions, space, checkpointer }, report))
+    }
+
+    fn finish_committed(&self, transaction: Transaction) -> Result<()> {
+        let log = self.transactions.log();
+        let pages = pending_frees(log, transaction.entry().last_lsn)
+            .map_err(|error| log.poison().stop(error))?;
+        transaction.finish_restarted(&PendingFrees::new(&self.space, &pages))
+    }
+
+    /// Always undoes the latest record of all losers, so that one pass over the log suffices.
+    fn undo(&mut self, losers: Vec<Transaction>) -> Result<()> {
+        let count = losers.len();
+        self.observers.emit(|| Event::UndoBegan { losers: count });
+        let (mut open, done): (Vec<_>, Vec<_>) =
+            losers.into_iter().partition(|loser| loser.entry().undo_next_lsn.is_some());
+        for transaction in done {
+            transaction.end_undone()?;
+        }
+        let key = |index: usize, open: &[Option<Transaction>]| {
+            open[index].as_ref().and_then(|loser| loser.entry().undo_next_lsn)
+        };
+        let mut open: Vec<Option<Transaction>> = open.drain(..).map(Some).collect();
+        let mut sweep: BinaryHeap<(Option<Lsn>, usize)> =
+            (0..open.len()).map(|index| (key(index, &open), index)).collect();
+        while let Some((undo_next, index)) = sweep.pop() {
+            self.report.undo.back_to = undo_next;
+            let loser = open[index].as_mut().expect("in the sweep until it ends");
+            let before = loser.entry().last_lsn;
+            loser.undo_step()?;
+            self.report.undo.compensations += u64::from(loser.entry().last_lsn != before);
+            match loser.entry().undo_next_lsn {
+                Some(next) => sweep.push((Some(next), index)),
+                None => open[index].take().expect("just there").end_undone()?,
+            }
+        }
+        Ok(())
+    }
+}

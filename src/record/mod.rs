@@ -24,11 +24,19 @@
 //! Source: ARIES, section 3.1 (log records), 3.3; section 10.3 (redo-only records), section 9 (nested
 //! top actions).
 
-mod codec;
+mod decode;
+mod encode;
+mod layout;
+#[cfg(test)]
+mod tests;
 
-pub use codec::{
-    ALIGNMENT, COMPENSATION_FIELDS_BYTES, EncodedRecord, FILLER, HEADER_BYTES, RecordFault, bears_witness, checkpoint_bytes,
-    decode, max_record_bytes, padded, peek_kind, peek_length, stated_length, verify,
+pub use decode::{
+    RecordFault, bears_witness, decode, peek_kind, peek_length, stated_length, verify,
+};
+pub use encode::EncodedRecord;
+pub use layout::{
+    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, checkpoint_bytes, max_record_bytes,
+    padded,
 };
 
 use std::fmt;
@@ -210,10 +218,9 @@ impl LogRecord<'_> {
             Self::Rollback(record) => Some(record.link),
             Self::End(record) => Some(record.link),
             Self::NestedTopActionEnd(record) => Some(record.link),
-            Self::BeginCheckpoint(_)
-            | Self::EndCheckpoint(_)
-            | Self::Restart(_)
-            | Self::Filler => None,
+            Self::BeginCheckpoint(_) | Self::EndCheckpoint(_) | Self::Restart(_) | Self::Filler => {
+                None
+            }
         }
     }
 

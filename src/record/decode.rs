@@ -1,0 +1,255 @@
+//! From bytes to records. Nothing in the bytes is trusted.
+
+use zerocopy::byteorder::little_endian::U64;
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::encode::seeded;
+use super::layout::*;
+use super::{
+    BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, LogRecord,
+    NestedTopActionEnd, Restart, Rollback, TransactionLink, Undo, Update,
+};
+use crate::ids::{Lsn, PageId, TxnId};
+use crate::page::PageOp;
+use crate::tables::{TransactionEntry, TransactionState};
+
+/// What is wrong with bytes that should be a log record.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct RecordFault(String);
+
+fn fault<T>(what: impl Into<String>) -> Result<T, RecordFault> {
+    Err(RecordFault(what.into()))
+}
+
+/// Length of the record that `bytes` begin with, as its header says, believed or not; `None` where
+/// the header is cut off or says less than a header.
+#[must_use]
+pub fn stated_length(bytes: &[u8]) -> Option<usize> {
+    let (header, _) = Header::ref_from_prefix(bytes).ok()?;
+    let length = usize::try_from(header.length.get()).ok()?;
+    (length >= HEADER_BYTES).then_some(length)
+}
+
+/// Length of the record that `bytes` begin with, if all of it is there.
+#[must_use]
+pub fn peek_length(bytes: &[u8]) -> Option<usize> {
+    stated_length(bytes).filter(|length| *length <= bytes.len())
+}
+
+/// The kind byte of the record that `bytes` begin with; `None` where its header is cut off or its
+/// reserved bytes are not zero.
+#[must_use]
+pub fn peek_kind(bytes: &[u8]) -> Option<u8> {
+    let (header, _) = Header::ref_from_prefix(bytes).ok()?;
+    (header.reserved == [0; 3]).then_some(header.kind)
+}
+
+/// Whether records of this kind carry `durable_lsn`.
+#[must_use]
+pub const fn bears_witness(kind: u8) -> bool {
+    matches!(kind, COMMIT | END | BEGIN_CHECKPOINT | END_CHECKPOINT | RESTART)
+}
+
+/// Whether `record` (exactly its bytes, see [`peek_length`]) was written at `lsn` in `epoch`.
+#[must_use]
+pub fn verify(record: &[u8], lsn: Lsn, epoch: u64) -> bool {
+    let Ok((header, body)) = Header::ref_from_prefix(record) else { return false };
+    if header.length.get() as usize != record.len() {
+        return false;
+    }
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&record[0..4]);
+    crc.update(&record[8..HEADER_BYTES]);
+    crc.update(body);
+    seeded(crc, lsn, epoch) == header.crc.get()
+}
+
+fn state_of(byte: u8) -> Result<TransactionState, RecordFault> {
+    match byte {
+        0 => Ok(TransactionState::Active),
+        1 => Ok(TransactionState::RollingBack),
+        2 => Ok(TransactionState::Committing),
+        _ => fault(format!("{byte} is no state of a transaction")),
+    }
+}
+
+/// Takes fixed structures off the front of a record's body.
+struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    fn take<T: FromBytes + Immutable + KnownLayout + Unaligned>(
+        &mut self,
+    ) -> Result<&'a T, RecordFault> {
+        let Ok((value, rest)) = T::ref_from_prefix(self.0) else {
+            return fault("the record is too short for its kind");
+        };
+        self.0 = rest;
+        Ok(value)
+    }
+
+    fn op(&mut self) -> Result<PageOp<'a>, RecordFault> {
+        let (op, read) = PageOp::decode(self.0).map_err(|what| RecordFault(what.to_string()))?;
+        self.0 = self.0.get(read..).unwrap_or_default();
+        Ok(op)
+    }
+
+    fn end(self) -> Result<(), RecordFault> {
+        if self.0.is_empty() { Ok(()) } else { fault("the record is too long for its kind") }
+    }
+}
+
+fn some_lsn(value: U64, what: &str) -> Result<Lsn, RecordFault> {
+    Lsn::new(value.get()).ok_or_else(|| RecordFault(format!("{what} is nil")))
+}
+
+fn some_txn(value: U64, what: &str) -> Result<TxnId, RecordFault> {
+    TxnId::new(value.get()).ok_or_else(|| RecordFault(format!("{what} is 0")))
+}
+
+/// Reads one record, exactly its bytes. The checksum is [`verify`]'s business.
+///
+/// # Errors
+/// A [`RecordFault`] saying what no record can have.
+pub fn decode(bytes: &[u8]) -> Result<LogRecord<'_>, RecordFault> {
+    let mut body = Body(bytes);
+    let header: &Header = body.take()?;
+    let link = TxnId::new(header.txn.get())
+        .map(|txn| TransactionLink { txn, prev_lsn: Lsn::new(header.prev_lsn.get()) });
+    if (1..=6).contains(&header.kind) != link.is_some() {
+        return fault("the record's kind does not go with its transaction");
+    }
+    if header.kind == FILLER {
+        return Ok(LogRecord::Filler);
+    }
+    let record = match link {
+        Some(link) => decode_transactional(header.kind, link, &mut body)?,
+        None => decode_other(header.kind, &mut body)?,
+    };
+    body.end()?;
+    Ok(record)
+}
+
+fn decode_transactional<'a>(
+    kind: u8,
+    link: TransactionLink,
+    body: &mut Body<'a>,
+) -> Result<LogRecord<'a>, RecordFault> {
+    Ok(match kind {
+        UPDATE => LogRecord::Update(decode_update(link, body)?),
+        COMPENSATION => {
+            let page: &PageBody = body.take()?;
+            let undo_next: &U64 = body.take()?;
+            LogRecord::Compensation(CompensationLogRecord {
+                link,
+                page: PageId(page.page.get()),
+                prev_page_lsn: Lsn::new(page.prev_page_lsn.get()),
+                undo_next_lsn: Lsn::new(undo_next.get()),
+                op: body.op()?,
+            })
+        }
+        COMMIT => {
+            let commit: &CommitBody = body.take()?;
+            LogRecord::Commit(Commit {
+                link,
+                durable_lsn: some_lsn(commit.durable_lsn, "durable_lsn")?,
+                wall_time_micros: commit.wall_time_micros.get(),
+                frees_pages: commit.frees_pages != 0,
+            })
+        }
+        ROLLBACK => LogRecord::Rollback(Rollback { link }),
+        END => {
+            let durable: &U64 = body.take()?;
+            LogRecord::End(End { link, durable_lsn: some_lsn(*durable, "durable_lsn")? })
+        }
+        NESTED_TOP_ACTION_END => {
+            let undo_next: &U64 = body.take()?;
+            let undo_next_lsn = Lsn::new(undo_next.get());
+            LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn })
+        }
+        kind => return fault(format!("{kind} is no kind of log record")),
+    })
+}
+
+fn decode_update<'a>(
+    link: TransactionLink,
+    body: &mut Body<'a>,
+) -> Result<Update<'a>, RecordFault> {
+    let page: &PageBody = body.take()?;
+    let op = body.op()?;
+    let undo = match *body.take::<u8>()? {
+        UNDO_NONE => Undo::RedoOnly,
+        UNDO_PHYSICAL => Undo::Physical(body.op()?),
+        tag => return fault(format!("{tag} is no kind of undo")),
+    };
+    let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
+    Ok(Update { link, page: PageId(page.page.get()), prev_page_lsn, op, undo })
+}
+
+fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, RecordFault> {
+    Ok(match kind {
+        BEGIN_CHECKPOINT => {
+            let begin: &BeginBody = body.take()?;
+            LogRecord::BeginCheckpoint(BeginCheckpoint {
+                durable_lsn: some_lsn(begin.durable_lsn, "durable_lsn")?,
+                next_txn: some_txn(begin.next_txn, "next_txn")?,
+                restart_lsn: some_lsn(begin.restart_lsn, "restart_lsn")?,
+            })
+        }
+        END_CHECKPOINT => LogRecord::EndCheckpoint(decode_end_checkpoint(body)?),
+        RESTART => {
+            let restart: &RestartBody = body.take()?;
+            LogRecord::Restart(Restart {
+                durable_lsn: some_lsn(restart.durable_lsn, "durable_lsn")?,
+                epoch: restart.epoch.get(),
+                next_txn: some_txn(restart.next_txn, "next_txn")?,
+                previous: Lsn::new(restart.previous_lsn.get())
+                    .map(|lsn| EpochStart { lsn, epoch: restart.previous_epoch.get() }),
+            })
+        }
+        kind => return fault(format!("{kind} is no kind of log record")),
+    })
+}
+
+fn decode_end_checkpoint(body: &mut Body<'_>) -> Result<EndCheckpoint, RecordFault> {
+    let end: EndCheckpointBody = *body.take()?;
+    if end.part.get() >= end.parts.get() {
+        return fault(format!("part {} of {} parts", end.part, end.parts));
+    }
+    // The counts are not trusted with memory: lines are taken until the body runs out.
+    let mut dirty_pages = Vec::new();
+    for _ in 0..end.dirty_pages.get() {
+        let line: &DirtyPageLine = body.take()?;
+        dirty_pages.push((PageId(line.page.get()), some_lsn(line.rec_lsn, "rec_lsn")?));
+    }
+    let mut transactions = Vec::new();
+    for _ in 0..end.transactions.get() {
+        transactions.push(decode_transaction_line(body.take()?)?);
+    }
+    Ok(EndCheckpoint {
+        durable_lsn: some_lsn(end.durable_lsn, "durable_lsn")?,
+        begin_lsn: some_lsn(end.begin_lsn, "begin_lsn")?,
+        part: end.part.get(),
+        parts: end.parts.get(),
+        dirty_pages,
+        transactions,
+    })
+}
+
+fn decode_transaction_line(
+    line: &TransactionLine,
+) -> Result<(TxnId, TransactionEntry), RecordFault> {
+    let entry = TransactionEntry {
+        state: state_of(line.state)?,
+        first_lsn: Lsn::new(line.first_lsn.get()),
+        last_lsn: Lsn::new(line.last_lsn.get()),
+        undo_next_lsn: Lsn::new(line.undo_next_lsn.get()),
+    };
+    if entry.first_lsn > entry.last_lsn || entry.undo_next_lsn > entry.last_lsn {
+        return fault("a transaction's LSNs contradict each other");
+    }
+    if entry.first_lsn.is_none() != entry.last_lsn.is_none() {
+        return fault("a transaction's LSNs contradict each other");
+    }
+    Ok((some_txn(line.txn, "transaction")?, entry))
+}

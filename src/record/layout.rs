@@ -1,0 +1,135 @@
+//! The fixed parts of log records, byte for byte: see `docs/format.md` for every field.
+
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Records begin at multiples of this many bytes.
+pub const ALIGNMENT: usize = 8;
+
+/// Bytes of the header that every record begins with.
+pub const HEADER_BYTES: usize = size_of::<Header>();
+
+/// Bytes of a compensation record beside those of its operation.
+pub const COMPENSATION_FIELDS_BYTES: usize = HEADER_BYTES + size_of::<PageBody>() + 8;
+
+/// Room beside two images of a page's bytes: header and fields of an update record.
+const FIELDS_BYTES: usize = 256;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Header {
+    pub(super) length: U32,
+    pub(super) crc: U32,
+    pub(super) kind: u8,
+    pub(super) reserved: [u8; 3],
+    pub(super) txn: U64,
+    pub(super) prev_lsn: U64,
+}
+
+const _: () = assert!(size_of::<Header>() == 28);
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct PageBody {
+    pub(super) page: U64,
+    pub(super) prev_page_lsn: U64,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct CommitBody {
+    pub(super) durable_lsn: U64,
+    pub(super) wall_time_micros: U64,
+    pub(super) frees_pages: u8,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct BeginBody {
+    pub(super) durable_lsn: U64,
+    pub(super) next_txn: U64,
+    pub(super) restart_lsn: U64,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct EndCheckpointBody {
+    pub(super) durable_lsn: U64,
+    pub(super) begin_lsn: U64,
+    pub(super) part: U32,
+    pub(super) parts: U32,
+    pub(super) dirty_pages: U32,
+    pub(super) transactions: U32,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct DirtyPageLine {
+    pub(super) page: U64,
+    pub(super) rec_lsn: U64,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct TransactionLine {
+    pub(super) txn: U64,
+    pub(super) state: u8,
+    pub(super) reserved: [u8; 7],
+    pub(super) first_lsn: U64,
+    pub(super) last_lsn: U64,
+    pub(super) undo_next_lsn: U64,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct RestartBody {
+    pub(super) durable_lsn: U64,
+    pub(super) epoch: U64,
+    pub(super) next_txn: U64,
+    pub(super) previous_lsn: U64,
+    pub(super) previous_epoch: U64,
+}
+
+const _: () = assert!(size_of::<PageBody>() == 16);
+const _: () = assert!(size_of::<CommitBody>() == 17);
+const _: () = assert!(size_of::<BeginBody>() == 24);
+const _: () = assert!(size_of::<EndCheckpointBody>() == 32);
+const _: () = assert!(size_of::<DirtyPageLine>() == 16);
+const _: () = assert!(size_of::<TransactionLine>() == 40);
+const _: () = assert!(size_of::<RestartBody>() == 40);
+
+pub(super) const UPDATE: u8 = 1;
+pub(super) const COMPENSATION: u8 = 2;
+pub(super) const COMMIT: u8 = 3;
+pub(super) const ROLLBACK: u8 = 4;
+pub(super) const END: u8 = 5;
+pub(super) const NESTED_TOP_ACTION_END: u8 = 6;
+pub(super) const BEGIN_CHECKPOINT: u8 = 7;
+pub(super) const END_CHECKPOINT: u8 = 8;
+pub(super) const RESTART: u8 = 9;
+/// The kind byte of filler.
+pub const FILLER: u8 = 10;
+
+pub(super) const UNDO_NONE: u8 = 0;
+pub(super) const UNDO_PHYSICAL: u8 = 1;
+
+/// The largest record that a database with pages of `page_size` bytes writes, filler apart.
+#[must_use]
+pub const fn max_record_bytes(page_size: usize) -> usize {
+    2 * page_size + FIELDS_BYTES
+}
+
+/// `length` rounded up to where the next record may begin.
+#[must_use]
+pub const fn padded(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT)
+}
+
+/// Bytes of an end-checkpoint record with so many lines of each table.
+#[must_use]
+pub const fn checkpoint_bytes(dirty_pages: usize, transactions: usize) -> usize {
+    HEADER_BYTES
+        + size_of::<EndCheckpointBody>()
+        + dirty_pages * size_of::<DirtyPageLine>()
+        + transactions * size_of::<TransactionLine>()
+}

@@ -1,0 +1,188 @@
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::SlotId;
+use crate::page::PageState;
+use crate::tables::TransactionState;
+
+const PAGE: usize = 512;
+
+fn lsn(at: u64) -> Lsn {
+    Lsn::new(at).unwrap()
+}
+
+fn some_lsn() -> impl Strategy<Value = Lsn> {
+    (1..u64::MAX).prop_map(lsn)
+}
+
+fn maybe_lsn() -> impl Strategy<Value = Option<Lsn>> {
+    prop::option::of(some_lsn())
+}
+
+fn link() -> impl Strategy<Value = TransactionLink> {
+    (1..u64::MAX, maybe_lsn())
+        .prop_map(|(txn, prev_lsn)| TransactionLink { txn: TxnId::new(txn).unwrap(), prev_lsn })
+}
+
+fn op(bytes: &'static [u8]) -> impl Strategy<Value = PageOp<'static>> {
+    let slot = any::<u16>().prop_map(SlotId);
+    let part = move |to: usize| &bytes[..to];
+    prop_oneof![
+        (slot.clone(), any::<u16>(), 0..PAGE).prop_map(move |(slot, offset, to)| PageOp::Patch {
+            slot,
+            offset,
+            bytes: part(to)
+        }),
+        (slot.clone(), 0..PAGE)
+            .prop_map(move |(slot, to)| PageOp::InsertSlot { slot, bytes: part(to) }),
+        slot.clone().prop_map(|slot| PageOp::MarkGhost { slot }),
+        slot.prop_map(|slot| PageOp::RemoveSlot { slot }),
+        any::<u16>().prop_map(|entry| PageOp::SetState { entry, state: PageState::Used }),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = TransactionEntry> {
+    (any::<bool>(), 1..1000u64, 0..1000u64).prop_map(|(committing, first, more)| {
+        let mut entry = TransactionEntry::new();
+        entry.logged(lsn(first), Some(lsn(first)));
+        if more > 0 {
+            entry.logged(lsn(first + more), Some(lsn(first)));
+        }
+        if committing {
+            entry.state = TransactionState::Committing;
+        }
+        entry
+    })
+}
+
+fn end_checkpoint() -> impl Strategy<Value = LogRecord<'static>> {
+    let pages = prop::collection::vec((any::<u64>().prop_map(PageId), some_lsn()), 0..20);
+    let txns = prop::collection::vec(
+        ((1..u64::MAX).prop_map(|id| TxnId::new(id).unwrap()), entry()),
+        0..9,
+    );
+    (some_lsn(), some_lsn(), 0..5u32, pages, txns).prop_map(
+        |(durable_lsn, begin_lsn, part, dirty_pages, transactions)| {
+            let parts = part + 1;
+            LogRecord::EndCheckpoint(EndCheckpoint {
+                durable_lsn,
+                begin_lsn,
+                part,
+                parts,
+                dirty_pages,
+                transactions,
+            })
+        },
+    )
+}
+
+fn any_record() -> impl Strategy<Value = LogRecord<'static>> {
+    static BYTES: [u8; PAGE] = [0xA5; PAGE];
+    let page = || any::<u64>().prop_map(PageId);
+    prop_oneof![
+        (link(), page(), maybe_lsn(), op(&BYTES), prop::option::of(op(&BYTES))).prop_map(
+            |(link, page, prev_page_lsn, op, undo)| LogRecord::Update(Update {
+                link,
+                page,
+                prev_page_lsn,
+                op,
+                undo: undo.map_or(Undo::RedoOnly, Undo::Physical),
+            })
+        ),
+        (link(), page(), maybe_lsn(), op(&BYTES), maybe_lsn()).prop_map(
+            |(link, page, prev_page_lsn, op, undo_next_lsn)| {
+                LogRecord::Compensation(CompensationLogRecord {
+                    link,
+                    page,
+                    prev_page_lsn,
+                    op,
+                    undo_next_lsn,
+                })
+            }
+        ),
+        (link(), some_lsn(), any::<u64>(), any::<bool>()).prop_map(
+            |(link, durable_lsn, wall_time_micros, frees_pages)| LogRecord::Commit(Commit {
+                link,
+                durable_lsn,
+                wall_time_micros,
+                frees_pages,
+            })
+        ),
+        link().prop_map(|link| LogRecord::Rollback(Rollback { link })),
+        (link(), some_lsn())
+            .prop_map(|(link, durable_lsn)| LogRecord::End(End { link, durable_lsn })),
+        (link(), maybe_lsn()).prop_map(|(link, undo_next_lsn)| {
+            LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn })
+        }),
+        end_checkpoint(),
+        (some_lsn(), any::<u64>(), prop::option::of((some_lsn(), any::<u64>()))).prop_map(
+            |(durable_lsn, epoch, previous)| LogRecord::Restart(Restart {
+                durable_lsn,
+                epoch,
+                previous: previous.map(|(lsn, epoch)| EpochStart { lsn, epoch }),
+                next_txn: TxnId::FIRST,
+            })
+        ),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(record in any_record(), at in some_lsn(), epoch: u64) {
+        let mut bytes = Vec::new();
+        let encoded = EncodedRecord::new(&record);
+        encoded.append_to(at, epoch, &mut bytes);
+        prop_assert_eq!(bytes.len(), padded(encoded.len()));
+        prop_assert_eq!(peek_length(&bytes), Some(encoded.len()));
+        prop_assert!(encoded.len() <= max_record_bytes(PAGE));
+        let exact = &bytes[..encoded.len()];
+        prop_assert!(verify(exact, at, epoch));
+        prop_assert_eq!(decode(exact).unwrap(), record);
+    }
+
+    /// LSN, epoch and every bit of the record are covered by its checksum.
+    #[test]
+    fn a_record_is_valid_nowhere_else(
+        record in any_record(),
+        at in some_lsn(),
+        epoch: u64,
+        bit: prop::sample::Index,
+        shift in 1..u64::MAX,
+    ) {
+        let mut bytes = Vec::new();
+        let encoded = EncodedRecord::new(&record);
+        encoded.append_to(at, epoch, &mut bytes);
+        bytes.truncate(encoded.len());
+        if let Some(other) = Lsn::new(at.get().wrapping_add(shift)) {
+            prop_assert!(!verify(&bytes, other, epoch));
+        }
+        prop_assert!(!verify(&bytes, at, epoch.wrapping_add(shift)));
+        let bit = bit.index(bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(!verify(&bytes, at, epoch));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_refused_without_a_panic(mut bytes: Vec<u8>, kind in 0..12u8) {
+        let _ = decode(&bytes);
+        if let Some(byte) = bytes.get_mut(8) {
+            *byte = kind;
+        }
+        let _ = decode(&bytes);
+        let _ = peek_length(&bytes);
+    }
+}
+
+#[test]
+fn an_update_logs_what_changed() {
+    let op = PageOp::Patch { slot: SlotId(0), offset: 10, bytes: &[1; 8] };
+    let update = LogRecord::Update(Update {
+        link: TransactionLink { txn: TxnId::FIRST, prev_lsn: Some(lsn(64)) },
+        page: PageId(3),
+        prev_page_lsn: Some(lsn(64)),
+        op,
+        undo: Undo::Physical(op),
+    });
+    assert_eq!(padded(EncodedRecord::new(&update).len()), 80);
+}

@@ -57,12 +57,12 @@ pub struct Checkpoint {
     pub transactions: TransactionTable,
 }
 
-/// Takes checkpoints, and owns the control file.
+/// Takes checkpoints, and moves the master record.
 pub struct Checkpointer {
     log: Arc<Log>,
     pool: Arc<BufferPool>,
     transactions: Arc<TransactionManager>,
-    control: Mutex<ControlFile>,
+    control: Arc<Mutex<ControlFile>>,
     page_size: usize,
     observers: Observers,
 }
@@ -73,12 +73,12 @@ impl Checkpointer {
     pub fn new(
         log: Arc<Log>,
         transactions: Arc<TransactionManager>,
-        control: ControlFile,
+        control: Arc<Mutex<ControlFile>>,
         observers: Observers,
     ) -> Self {
         let pool = Arc::clone(transactions.pool());
         let page_size = pool.page_size();
-        Self { log, pool, transactions, control: Mutex::new(control), page_size, observers }
+        Self { log, pool, transactions, control, page_size, observers }
     }
 
     /// The master record that counts.

@@ -171,11 +171,7 @@ impl Error {
 
     /// A [`Error::Corrupt`] about `place`.
     #[must_use]
-    pub fn corrupt(
-        place: Place,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
+    pub fn corrupt(place: Place, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self::Corrupt { place, expected: expected.into(), found: found.into() }
     }
 }

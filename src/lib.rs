@@ -1,4 +1,29 @@
-//! **aries**: an ARIES-style, page-based recovery engine.
+//! **aries** is an ARIES-style, page-based recovery engine: a write-ahead log, a buffer pool that
+//! writes pages whenever it suits (steal, no-force), fuzzy checkpoints, and a restart that repeats
+//! history and then undoes what did not commit.
+//!
+//! It is made to be read beside the paper: C. Mohan et al., "ARIES: A Transaction Recovery Method
+//! Supporting Fine-Granularity Locking and Partial Rollbacks Using Write-Ahead Logging", ACM TODS
+//! 17(1), 1992. Each module opens with what it guarantees and the sections that it implements.
+//!
+//! Start with [`Db`]; then [`txn`] (how a change is made and undone), [`log`] (how it becomes durable),
+//! [`buffer`] (how pages are kept and written), [`checkpoint`] and [`recovery`].
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! let db = aries::Db::open(dir.path().join("mydb"))?;
+//! let mut txn = db.begin()?;
+//! let page = txn.allocate_page()?;
+//! let slot = txn.insert_record(page, b"alice 100")?;
+//! txn.commit()?; // durable on return
+//! db.close()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A module uses only modules of lower floors; a test sees to it. From the ground up: [`ids`]; [`error`],
+//! [`sync`]; [`config`]; [`disk`], [`page`], [`tables`]; [`record`]; [`event`]; [`log`], [`lock`];
+//! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`]; [`db`].
+
 pub mod buffer;
 pub mod checkpoint;
 pub mod config;
@@ -16,5 +41,6 @@ pub mod space;
 pub mod sync;
 pub mod tables;
 pub mod txn;
-pub use db::{Db, Options, Transaction};
+
+pub use db::{Db, NestedTopAction, Options, Transaction};
 pub use error::{Error, Result};

@@ -163,14 +163,7 @@ impl SpaceMap {
     /// Empties a page that was used before. A page that never was needs no record.
     fn make_ready(&self, txn: &mut Transaction, page: PageId) -> Result<()> {
         txn.prepare_update(ENTRY_OP_BYTES)?;
-        let mut guard = match self.pool.fix_write(page) {
-            Err(Error::Corrupt { .. }) => {
-                // Free until now, so nothing is lost: a crash while the file grew left it so.
-                self.pool.initialise(page)?;
-                self.pool.fix_write(page)?
-            }
-            other => other?,
-        };
+        let mut guard = self.pool.fix_write(page)?;
         if page::kind(guard.bytes()) != Some(PageKind::Unformatted) {
             txn.update(&mut guard, PageOp::Format { kind: PageKind::Slotted }, Undoing::RedoOnly)?;
         }

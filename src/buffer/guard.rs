@@ -1,7 +1,7 @@
 //! Page guards: while one lives, the page is fixed and latched.
 
-use super::frame::Contents;
 use super::BufferPool;
+use super::frame::Contents;
 use crate::ids::{Lsn, PageId};
 use crate::page::{self, PageOp};
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};

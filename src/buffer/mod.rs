@@ -48,7 +48,7 @@ use frame::{Contents, Frame};
 use crate::error::{Error, Place, Result};
 use crate::event::{Event, Observers};
 use crate::ids::PageId;
-use crate::log::Log;
+use crate::log::{ControlFile, Log};
 use crate::page;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLockWriteGuard};
 
@@ -94,6 +94,7 @@ pub struct BufferPool {
     file: PagesFile,
     /// Held while a batch is written: one at a time.
     writer: Mutex<DoubleWrite>,
+    control: Arc<Mutex<ControlFile>>,
     log: Arc<Log>,
     observers: Observers,
     hits: AtomicU64,
@@ -108,6 +109,7 @@ impl BufferPool {
         frames: usize,
         file: PagesFile,
         double_write: DoubleWrite,
+        control: Arc<Mutex<ControlFile>>,
         log: Arc<Log>,
         observers: Observers,
     ) -> Self {
@@ -117,6 +119,7 @@ impl BufferPool {
             unfixed: Condvar::new(),
             file,
             writer: Mutex::new(double_write),
+            control,
             log,
             observers,
             hits: AtomicU64::new(0),
@@ -191,10 +194,12 @@ impl BufferPool {
     /// [`Error::DiskFull`] is an ordinary error; others are final.
     pub fn grow_to_hold(&self, page: PageId) -> Result<()> {
         self.log.poison().check()?;
-        let wanted = page.0.checked_add(1).ok_or_else(|| {
-            Error::InvalidInput(format!("page {page} is beyond every file"))
-        })?;
-        match self.file.grow_to(wanted) {
+        let wanted = page
+            .0
+            .checked_add(1)
+            .ok_or_else(|| Error::InvalidInput(format!("page {page} is beyond every file")))?;
+        let count = |pages| self.control.lock().update_both(|master| master.pages = pages);
+        match self.file.grow_to(wanted, count) {
             Ok(true) => {
                 self.observers.emit(|| Event::PagesGrown { pages: self.file.pages() });
                 Ok(())
@@ -203,16 +208,6 @@ impl BufferPool {
             Err(error) if error.is_disk_full() => Err(error),
             Err(error) => Err(self.log.poison().stop(error)),
         }
-    }
-
-    /// Writes the initial image of a *free* page whose copy on disk is unreadable: what a crash
-    /// left of growing the file.
-    ///
-    /// # Errors
-    /// Final ones.
-    pub fn initialise(&self, page: PageId) -> Result<()> {
-        self.log.poison().check()?;
-        self.file.initialise(page).map_err(|error| self.log.poison().stop(error))
     }
 
     /// Fixes the page's frame; reads the page into one if it is in none. The caller latches the
@@ -279,7 +274,8 @@ impl BufferPool {
     fn load(&self, mut table: MutexGuard<'_, PageTable>, page: PageId, index: usize) -> Result<()> {
         let frame = &self.frames[index];
         frame.fix();
-        let mut contents = frame.latch.try_write().expect("a page that is not fixed is not latched");
+        let mut contents =
+            frame.latch.try_write().expect("a page that is not fixed is not latched");
         if let Some(old) = contents.page.take() {
             table.frames.remove(&old);
             self.observers.emit(|| Event::PageEvicted { page: old });

@@ -1,8 +1,11 @@
 //! The file `pages`: page `n` at byte `n * page_size`.
 //!
 //! Invariants:
-//! - every page in the file has a valid checksum from the moment that anything may refer to it: the
-//!   file grows by sealed initial images, synced before a log record can name one of the new pages;
+//! - every page of the file has a valid checksum from the moment that anything may refer to it: the
+//!   file grows by sealed initial images; they are durable, and then counted durably in the control
+//!   file, before a log record can name one of the new pages;
+//! - what the file holds beyond the counted pages is left from growing it when a crash came; it is
+//!   written anew when the file grows again;
 //! - a page is written only with proof that the log is durable up to its pageLSN.
 
 use std::path::PathBuf;
@@ -40,15 +43,16 @@ impl PagesFile {
     pub fn create(disk: &dyn Disk, page_size: usize) -> Result<Self> {
         let file = disk.create(PAGES_FILE)?;
         let this = Self::on(disk, file, page_size, 0);
-        this.grow_to(1)?;
+        this.write_initial(0, LEAST_GROWTH)?;
+        this.pages.store(LEAST_GROWTH, Ordering::Release);
         Ok(this)
     }
 
-    /// Opens the file.
+    /// Opens the file, which has `pages` pages according to the control file.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when it is missing or has not even one page; those of the disk.
-    pub fn open(disk: &dyn Disk, page_size: usize) -> Result<Self> {
+    /// [`Error::Corrupt`] when it is missing or shorter; those of the disk.
+    pub fn open(disk: &dyn Disk, page_size: usize, pages: u64) -> Result<Self> {
         let path = disk.location().join(PAGES_FILE);
         let file = match disk.open(PAGES_FILE) {
             Err(error) if error.is_not_found() => {
@@ -57,9 +61,8 @@ impl PagesFile {
             other => other?,
         };
         let length = file.len()?;
-        let pages = length / page_size as u64;
-        if pages == 0 {
-            let expected = format!("at least one page of {page_size} bytes");
+        if pages == 0 || length / (page_size as u64) < pages {
+            let expected = format!("at least {pages} pages of {page_size} bytes");
             return Err(Error::corrupt(Place::File(path), expected, format!("{length} bytes")));
         }
         Ok(Self::on(disk, file, page_size, pages))
@@ -100,9 +103,8 @@ impl PagesFile {
             let found = format!("the end of the file after {read}");
             return Err(Error::corrupt(self.place(page), expected, found));
         }
-        page::verify(bytes, page).map_err(|fault| {
-            Error::corrupt(self.place(page), "a whole page", fault.to_string())
-        })
+        page::verify(bytes, page)
+            .map_err(|fault| Error::corrupt(self.place(page), "a whole page", fault.to_string()))
     }
 
     /// Writes a sealed page. The log must be durable up to its pageLSN: the write-ahead rule.
@@ -124,30 +126,23 @@ impl PagesFile {
         self.file.sync_data()
     }
 
-    /// Grows the file, ahead of need, so that it has at least `pages` pages. Gives whether it did.
+    /// Grows the file, ahead of need, so that it has at least `pages` pages. `count` makes the new
+    /// number durable in the control file. Gives whether it grew.
     ///
     /// # Errors
     /// [`Error::DiskFull`]: nothing refers to the new pages yet, so this is an ordinary error.
-    pub fn grow_to(&self, pages: u64) -> Result<bool> {
+    pub fn grow_to(&self, pages: u64, count: impl FnOnce(u64) -> Result<()>) -> Result<bool> {
         let _growing = self.growing.lock();
         let now = self.pages();
         if pages <= now {
             return Ok(false);
         }
-        let most = (MOST_GROWTH_BYTES / self.page_size as u64).max(1);
-        let target = pages.max(now + (now / 8).clamp(LEAST_GROWTH, most.max(LEAST_GROWTH)));
+        let most = (MOST_GROWTH_BYTES / self.page_size as u64).max(LEAST_GROWTH);
+        let target = pages.max(now + (now / 8).clamp(LEAST_GROWTH, most));
         self.write_initial(now, target)?;
+        count(target)?;
         self.pages.store(target, Ordering::Release);
         Ok(true)
-    }
-
-    /// Writes a page that is free and unreadable anew, as if the file had just grown by it.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub fn initialise(&self, page: PageId) -> Result<()> {
-        assert!(page.0 < self.pages(), "a page of the file");
-        self.write_initial(page.0, page.0 + 1)
     }
 
     /// Writes and syncs initial images; their pageLSN is nil, so no log has to be durable.

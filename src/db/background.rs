@@ -12,6 +12,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// After a step that found the disk full.
 const PAUSE_WHEN_FULL: Duration = Duration::from_secs(1);
 
+/// One round of work; gives whether there was any.
+type Step = fn(&Shared) -> Result<bool>;
+
 #[derive(Default)]
 struct Stop {
     stopped: Mutex<bool>,
@@ -40,7 +43,7 @@ impl Background {
     /// log must not wait for it.
     pub fn start(shared: &Arc<Shared>) -> Self {
         let stop = Arc::new(Stop::default());
-        let steps: [(&str, fn(&Shared) -> Result<bool>); 2] =
+        let steps: [(&str, Step); 2] =
             [("aries-log", Shared::log_step), ("aries-pages", Shared::page_step)];
         let threads = steps
             .into_iter()

@@ -78,7 +78,7 @@ pub fn create(
     let segments = Segments::new(Arc::clone(disk), geometry, database_id);
     segments.prepare(1)?;
     let log = first_log(segments, config, observers)?;
-    PagesFile::create(disk.as_ref(), config.page_size)?;
+    let pages = PagesFile::create(disk.as_ref(), config.page_size)?.pages();
     DoubleWrite::create(disk.as_ref(), config.page_size)?;
     let checkpoint_lsn = first_records(&log)?;
     let master = MasterRecord {
@@ -91,6 +91,7 @@ pub fn create(
         checkpoint_epoch: log.epoch(),
         oldest_required_lsn: checkpoint_lsn,
         clean_end_lsn: Some(log.end_lsn()),
+        pages,
     };
     ControlFile::create(disk.as_ref(), master)?;
     disk.sync_directory("")?;

@@ -202,8 +202,7 @@ impl Transaction {
         self.txn.prepare_update(bytes.len())?;
         let shared = Arc::clone(&self.shared);
         let mut guard = shared.engine.transactions.pool().fix_write(page)?;
-        let record =
-            page::record(guard.bytes(), slot).ok_or(Error::NoSuchRecord { page, slot })?;
+        let record = page::record(guard.bytes(), slot).ok_or(Error::NoSuchRecord { page, slot })?;
         let end = offset.saturating_add(bytes.len());
         let old = record.get(offset..end).ok_or_else(|| {
             let length = record.len();

@@ -40,17 +40,13 @@ impl HeldBackDisk {
         Self { inner, files: Mutex::new(BTreeMap::new()) }
     }
 
-    /// The one handle of `name`, made by `open` where there is none yet.
-    fn file(
+    /// The handle of a file that none of `files` stands for yet.
+    fn adopt(
         &self,
+        files: &mut BTreeMap<String, Arc<HeldFile>>,
         name: &str,
-        open: impl FnOnce() -> Result<Arc<dyn DiskFile>>,
+        inner: Arc<dyn DiskFile>,
     ) -> Result<Arc<dyn DiskFile>> {
-        let mut files = self.files.lock();
-        if let Some(file) = files.get(name) {
-            return Ok(Arc::clone(file) as Arc<dyn DiskFile>);
-        }
-        let inner = open()?;
         let length = inner.len()?;
         let held = Mutex::new(Held { length, cut: length, blocks: BTreeMap::new() });
         let path = self.inner.location().join(name);
@@ -66,13 +62,17 @@ impl Disk for HeldBackDisk {
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
-        self.file(name, || self.inner.open(name))
+        let mut files = self.files.lock();
+        match files.get(name) {
+            Some(file) => Ok(Arc::clone(file) as Arc<dyn DiskFile>),
+            None => self.adopt(&mut files, name, self.inner.open(name)?),
+        }
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
-        // Where the name is taken this fails; otherwise no handle goes by the name yet.
+        let mut files = self.files.lock();
         let created = self.inner.create(name)?;
-        self.file(name, || Ok(created))
+        self.adopt(&mut files, name, created)
     }
 
     fn create_directory(&self, name: &str) -> Result<()> {

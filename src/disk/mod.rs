@@ -195,9 +195,10 @@ fn pieces(offset: u64, length: usize) -> impl Iterator<Item = Piece> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let position = offset + start as u64;
-        let skip = (position % BLOCK as u64) as usize;
+        let block = position - position % BLOCK as u64;
+        let skip = bytes_before(position, block, BLOCK); // from the block's begin to here
         let end = length.min(start + (BLOCK - skip));
-        let piece = Piece { block: position - skip as u64, start, end, skip };
+        let piece = Piece { block, start, end, skip };
         start = end;
         (piece.start < piece.end).then_some(piece)
     })

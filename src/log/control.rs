@@ -8,6 +8,7 @@
 //! - `checkpoint_lsn` is the begin record of a checkpoint that was durable, end records and all,
 //!   before the slot was written;
 //! - both slots carry the epoch of the current run before the run writes anything else;
+//! - both slots count as many pages as the file of pages has, before anything names one of them;
 //! - the log is kept from the smaller `oldest_required_lsn` of *both* slots on, so that either may
 //!   be lost.
 //!
@@ -49,9 +50,10 @@ struct Slot {
     checkpoint_epoch: U64,
     oldest_required_lsn: U64,
     clean_end_lsn: U64,
+    pages: U64,
 }
 
-const _: () = assert!(size_of::<Slot>() == 96);
+const _: () = assert!(size_of::<Slot>() == 104);
 
 /// What the control file says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +76,8 @@ pub struct MasterRecord {
     pub oldest_required_lsn: Lsn,
     /// End of the log if the database was closed cleanly.
     pub clean_end_lsn: Option<Lsn>,
+    /// Pages in the file of pages; what it has beyond them was never used.
+    pub pages: u64,
 }
 
 impl MasterRecord {
@@ -92,6 +96,7 @@ impl MasterRecord {
             checkpoint_epoch: U64::new(self.checkpoint_epoch),
             oldest_required_lsn: U64::new(self.oldest_required_lsn.get()),
             clean_end_lsn: U64::new(Lsn::to_stored(self.clean_end_lsn)),
+            pages: U64::new(self.pages),
         };
         slot.crc = U32::new(checksum(slot));
         slot
@@ -111,6 +116,7 @@ impl MasterRecord {
             checkpoint_epoch: slot.checkpoint_epoch.get(),
             oldest_required_lsn: Lsn::new(slot.oldest_required_lsn.get())?,
             clean_end_lsn: Lsn::new(slot.clean_end_lsn.get()),
+            pages: slot.pages.get(),
         })
     }
 }

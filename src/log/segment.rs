@@ -150,7 +150,7 @@ impl Segments {
     /// whose header says something else are left out; [`Segments::remove_strangers`] removes them.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// [`Error::Corrupt`] when a segment was cut; those of the disk.
     pub fn open(disk: Arc<dyn Disk>, geometry: Geometry, database_id: u128) -> Result<Self> {
         let segments = Self::new(disk, geometry, database_id);
         for number in segments.numbers_on_disk()? {
@@ -171,9 +171,17 @@ impl Segments {
         let mut bytes = [0; size_of::<SegmentHeader>()];
         let read = file.read_at(0, &mut bytes)?;
         let wanted = SegmentHeader::new(self.database_id, number, self.geometry.segment_bytes);
-        Ok(read == bytes.len()
-            && bytes == wanted.as_bytes()
-            && file.len()? == self.geometry.segment_bytes)
+        if read < bytes.len() || bytes != wanted.as_bytes() {
+            return Ok(false);
+        }
+        // The header came last, so the file has been whole.
+        let (expected, found) = (self.geometry.segment_bytes, file.len()?);
+        if found != expected {
+            let place = Place::File(self.path(number));
+            let found = format!("{found} bytes");
+            return Err(Error::corrupt(place, format!("a segment of {expected} bytes"), found));
+        }
+        Ok(true)
     }
 
     /// How LSNs map to these segments.

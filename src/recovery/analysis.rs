@@ -5,15 +5,14 @@ use std::time::Instant;
 use super::redo::Redo;
 use super::report::AnalysisReport;
 use super::tables::Rebuilt;
-use crate::buffer::{DoubleWrite, Image};
+use crate::buffer::{DoubleWrite, Image, PagesFile};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::{Error, Place, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
 use crate::log::{
-    ControlFile, Epochs, Geometry, LogScan, MasterRecord, ScanEnd, Segments,
-    read_record,
+    ControlFile, Epochs, Geometry, LogScan, MasterRecord, ScanEnd, Segments, read_record,
 };
 use crate::page;
 use crate::record::{EpochStart, LogRecord};
@@ -21,13 +20,13 @@ use crate::sync::Arc;
 
 /// What the first phase hands to the second.
 pub struct Analysis {
-    pub(super) disk: Arc<dyn Disk>,
     pub(super) control: ControlFile,
     pub(super) config: Config,
     pub(super) observers: Observers,
     pub(super) segments: Segments,
     pub(super) tables: Rebuilt,
     pub(super) epochs: Epochs,
+    pub(super) file: PagesFile,
     pub(super) double_write: DoubleWrite,
     pub(super) batch: Vec<Image>,
     /// Where the log ends.
@@ -77,6 +76,7 @@ impl Analysis {
         check_before(&segments, config, from, &scanned)?;
         let (double_write, batch) = DoubleWrite::open(disk.as_ref(), config.page_size)?;
         check_batch(disk.as_ref(), &batch, end)?;
+        let file = PagesFile::open(disk.as_ref(), config.page_size, master.pages)?;
         let (losers, committed) = scanned.tables.losers_and_committed();
         let dirty_pages = scanned.tables.dirty_pages.len();
         observers.emit(|| Event::AnalysisEnded {
@@ -95,13 +95,13 @@ impl Analysis {
             duration: began.elapsed(),
         };
         Ok(Self {
-            disk,
             control,
             config: config.clone(),
             observers: observers.clone(),
             segments,
             tables: scanned.tables,
             epochs: scanned.epochs,
+            file,
             double_write,
             batch,
             end,
@@ -230,12 +230,7 @@ fn is_clean(segments: &Segments, control: &ControlFile, end: Lsn) -> Result<bool
 
 /// Reads what redo and undo will need of the log before the checkpoint, so that damage there is
 /// found while nothing was changed yet.
-fn check_before(
-    segments: &Segments,
-    config: &Config,
-    begin: Lsn,
-    scanned: &Scanned,
-) -> Result<()> {
+fn check_before(segments: &Segments, config: &Config, begin: Lsn, scanned: &Scanned) -> Result<()> {
     let redo = scanned.tables.dirty_pages.redo_lsn().unwrap_or(begin);
     let undo = scanned.tables.transactions.first_lsn().unwrap_or(begin);
     let oldest = redo.min(undo);

@@ -14,11 +14,11 @@ use crate::ids::{Lsn, PageId};
 use crate::log::{ControlFile, Log, LogPosition, LogScan, ScanEnd, Segments};
 use crate::page::PageOp;
 use crate::record::LogRecord;
-use crate::sync::Arc;
+use crate::sync::{Arc, Mutex};
 
 /// What the second phase works on; everything it reads is durable.
 pub struct Redo {
-    pub(super) control: ControlFile,
+    pub(super) control: Arc<Mutex<ControlFile>>,
     pub(super) log: Arc<Log>,
     pub(super) pool: Arc<BufferPool>,
     pub(super) tables: Rebuilt,
@@ -42,7 +42,7 @@ impl Redo {
     /// Begins the new run's epoch, then makes durable what analysis read: the page cache may show
     /// bytes that are not on the disk.
     pub(super) fn begin(analysis: Analysis) -> Result<Self> {
-        let Analysis { disk, mut control, config, observers, segments, tables, .. } = analysis;
+        let Analysis { mut control, config, observers, segments, tables, file, .. } = analysis;
         let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
         let epoch = control.highest_epoch().max(logged) + 1;
         control.update_both(|master| {
@@ -56,7 +56,6 @@ impl Redo {
             pages_rewritten: 0,
             pages_torn: 0,
         };
-        let file = PagesFile::open(disk.as_ref(), config.page_size)?;
         let mut double_write = analysis.double_write;
         if !analysis.clean {
             durable.tail_rewritten = rewrite_tail(&segments, analysis.durable, analysis.end)?;
@@ -70,10 +69,12 @@ impl Redo {
             file.sync()?;
         }
         let log = Arc::new(log);
+        let control = Arc::new(Mutex::new(control));
         let pool = BufferPool::new(
             config.frames,
             file,
             double_write,
+            Arc::clone(&control),
             Arc::clone(&log),
             observers.clone(),
         );
@@ -118,8 +119,7 @@ impl Redo {
     fn repeat_history(&mut self, from: Lsn, report: &mut RedoReport) -> Result<()> {
         let log = Arc::clone(&self.log);
         let known = ScanEnd::Known(self.end);
-        let mut scan =
-            LogScan::new(log.segments(), self.page_size, from, log.epochs(), known);
+        let mut scan = LogScan::new(log.segments(), self.page_size, from, log.epochs(), known);
         while let Some((lsn, record)) = scan.next_record()? {
             let (page, prev_page_lsn, op) = match record {
                 LogRecord::Update(update) => (update.page, update.prev_page_lsn, update.op),

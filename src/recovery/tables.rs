@@ -166,7 +166,8 @@ impl Rebuilt {
             |entry: &TransactionEntry| matches!(entry.state, TransactionState::Committing);
         let (committed, losers): (Vec<_>, Vec<_>) =
             self.transactions.iter().partition(|(_, entry)| committing(entry));
-        let ids = |lines: Vec<(TxnId, &TransactionEntry)>| lines.iter().map(|(id, _)| *id).collect();
+        let ids =
+            |lines: Vec<(TxnId, &TransactionEntry)>| lines.iter().map(|(id, _)| *id).collect();
         (ids(losers), ids(committed))
     }
 }

@@ -44,8 +44,8 @@ use crate::event::Event;
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::{OpFault, PageOp};
 use crate::record::{
-    COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord, TransactionLink, Undo, Update,
-    padded,
+    COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord,
+    TransactionLink, Undo, Update, padded,
 };
 use crate::sync::Arc;
 use crate::tables::{TransactionEntry, TransactionState};

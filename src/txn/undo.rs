@@ -132,9 +132,13 @@ impl Transaction {
                     let undo_next_lsn = update.link.prev_lsn;
                     let clr_lsn = self.compensate(&mut page, op, undo_next_lsn)?;
                     let (txn, page) = (self.id, update.page);
-                    manager
-                        .observers()
-                        .emit(|| Event::Undone { txn, lsn, clr_lsn, page, undo_next_lsn });
+                    manager.observers().emit(|| Event::Undone {
+                        txn,
+                        lsn,
+                        clr_lsn,
+                        page,
+                        undo_next_lsn,
+                    });
                 }
             },
             LogRecord::Compensation(record) => self.step_back(record.undo_next_lsn),

@@ -1,14 +1,9 @@
 use aries::disk::{SimDisk, Survivors};
-use aries::ids::*;
 use aries::{Db, Options};
 use std::sync::Arc;
 
 pub fn options() -> Options {
-    Options::new()
-        .page_size(512)
-        .segment_bytes(65536)
-        .buffer_pool_bytes(16 * 512)
-        .background(false)
+    Options::new().page_size(512).segment_bytes(65536).buffer_pool_bytes(16 * 512).background(false)
 }
 
 fn open(disk: &SimDisk) -> Db {
@@ -28,13 +23,11 @@ fn committed_work_survives_and_uncommitted_does_not() {
     db.force_log().unwrap();
     let disk2 = disk.crash(&Survivors::None);
     let db2 = open(&disk2);
-    println!("{:#?}", db2.restart_report());
     let mut txn = db2.begin().unwrap();
     assert_eq!(txn.read_record(page, slot).unwrap().unwrap(), b"alice 100");
     txn.commit().unwrap();
     db2.close().unwrap();
     let db3 = open(&disk2);
-    println!("{:#?}", db3.restart_report());
     assert!(db3.restart_report().clean);
 }
 
@@ -58,5 +51,4 @@ fn a_pool_of_16_frames_over_10_000_pages_works() {
         assert_eq!(txn.read_record(*page, *slot).unwrap().unwrap(), (i as u32).to_le_bytes());
         txn.commit().unwrap();
     }
-    println!("{:?}", db.stats());
 }

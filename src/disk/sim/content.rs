@@ -129,7 +129,7 @@ impl Content {
     /// The sectors that a write of `length` bytes at `offset` touched, as they are now.
     pub(super) fn sectors(&self, offset: u64, length: usize) -> impl Iterator<Item = SectorImage> {
         let end = offset + length as u64;
-        let first = offset - offset % SECTOR as u64;
+        let first = if length == 0 { end } else { offset - offset % SECTOR as u64 };
         (first..end).step_by(SECTOR).map(|offset| SectorImage {
             offset,
             length: bytes_before(self.length, offset, SECTOR),

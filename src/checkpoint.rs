@@ -20,7 +20,7 @@
 //!   transactions, and the begin record itself, as the *durable* master records say;
 //! - a checkpoint without all its end records is ignored.
 //!
-//! Source: ARIES, section 5.4; truncation from section 12.
+//! Source: ARIES, section 5.4.
 
 use crate::buffer::BufferPool;
 use crate::error::Result;

@@ -5,7 +5,7 @@
 //! memory. On disk nil is stored as 0, which is never the LSN of a record because the log begins
 //! with a segment header.
 //!
-//! Source: Mohan et al., "ARIES", TODS 17(1), 1992, section 3 (data structures).
+//! Source: Mohan et al., "ARIES", TODS 17(1), 1992, section 4 (data structures).
 
 use std::fmt;
 use std::num::NonZeroU64;

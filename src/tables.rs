@@ -9,7 +9,7 @@
 //! - `first_lsn <= last_lsn`, and `undo_next_lsn <= last_lsn`;
 //! - `last_lsn` of a transaction only grows.
 //!
-//! Source: ARIES, sections 3.2 (transaction table), 3.3 (dirty page table).
+//! Source: ARIES, sections 4.3 (transaction table), 4.4 (dirty page table).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -16,7 +16,7 @@
 //! - if the batch is not complete, none of its pages was written in place, and the batch before is
 //!   durable in place.
 //!
-//! Source: not in the paper, which assumes that a page is written whole or not at all (section 1.1);
+//! Source: not in the paper, which assumes that a page is written whole or not at all;
 //! the technique is InnoDB's.
 
 use zerocopy::byteorder::little_endian::{U32, U64};

@@ -25,7 +25,7 @@
 //! - no page is written without a [`crate::log::DurableLsn`] that covers it;
 //! - a page leaves the dirty page table only when its write is durable in place.
 //!
-//! Source: ARIES, sections 1.1, 3.3 (steal, no-force, `rec_lsn`); clock replacement; batches through the
+//! Source: ARIES, sections 1.4 (steal, no-force), 4.4 (`rec_lsn`); clock replacement; batches through the
 //! double-write file.
 
 mod double_write;

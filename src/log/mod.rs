@@ -25,7 +25,8 @@
 //! - a record is appended only where its segment is prepared;
 //! - after one failed write or sync nothing is appended, forced or acknowledged any more.
 //!
-//! Source: ARIES, section 3.1; group commit as in section 1.1's reference to Gawlick and Kinkade.
+//! Source: ARIES, section 4.1; group commit: DeWitt et al., "Implementation techniques for main memory
+//! database systems", SIGMOD 1984.
 
 mod append;
 mod control;

@@ -21,7 +21,7 @@
 //!   durable when they were appended: later they bear witness that bytes below it had been durable;
 //! - decoding arbitrary bytes gives a record or a fault, never a panic.
 //!
-//! Source: ARIES, section 3.1 (log records), 3.3; section 10.3 (redo-only records), section 9 (nested
+//! Source: ARIES, section 4.1 (log records), 5.2 (compensation records), 5.4 (checkpoints), 9 (nested
 //! top actions).
 
 mod decode;

@@ -28,7 +28,7 @@
 //! - each undone update has exactly one compensation record in the log, however often restart was
 //!   interrupted.
 //!
-//! Source: ARIES, section 6 (restart), 6.1 analysis, 6.2 redo, 6.3 undo; figures 9 to 12.
+//! Source: ARIES, section 6 (restart), 6.1 analysis, 6.2 redo, 6.3 undo.
 
 mod analysis;
 mod frees;

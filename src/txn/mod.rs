@@ -26,7 +26,8 @@
 //! - undo takes no locks: it changes only what the transaction has locked;
 //! - rolling back over what is compensated already writes nothing.
 //!
-//! Source: ARIES, sections 3.2, 5.1 (updates), 5.2 (rollback, savepoints), 8 (nested top actions), 10.3.
+//! Source: ARIES, sections 4.3, 5.1 (updates), 5.2 (rollback, savepoints), 5.3 (termination), 9 (nested top
+//! actions).
 
 mod commit;
 mod manager;

@@ -33,6 +33,8 @@ fn fail_next(disk: &SimDisk, kind: FaultKind) {
 #[test]
 fn only_what_was_synced_is_sure_to_survive() {
     let (disk, file) = disk_with("log", b"");
+    file.write_at(7, b"").unwrap();
+    assert_eq!(disk.pending(), [], "an empty write changes nothing");
     file.write_at(0, b"synced").unwrap();
     file.sync_data().unwrap();
     file.write_at(0, b"later").unwrap();

@@ -36,6 +36,8 @@ mod poison;
 mod scan;
 mod segment;
 mod space;
+#[cfg(test)]
+mod tests;
 
 pub use append::Chunk;
 pub use control::{

@@ -1,0 +1,216 @@
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+use std::thread;
+
+use super::*;
+use crate::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
+use crate::ids::TxnId;
+use crate::record::{End, EpochStart, HEADER_BYTES, LogRecord, TransactionLink};
+use crate::sync::Arc;
+
+const SEGMENT: u64 = 65_536;
+
+fn lsn(at: u64) -> Lsn {
+    Lsn::new(at).unwrap()
+}
+
+fn config() -> Config {
+    Config {
+        page_size: 512,
+        segment_bytes: SEGMENT,
+        frames: 16,
+        checkpoint_log_bytes: SEGMENT,
+        background: false,
+    }
+}
+
+fn segments(disk: &SimDisk) -> Segments {
+    let geometry = Geometry { segment_bytes: SEGMENT };
+    Segments::open(Arc::new(disk.clone()), geometry, 7).unwrap()
+}
+
+/// A log of two segments on a new disk, whose first run is epoch 1.
+fn log_on(disk: &SimDisk) -> Log {
+    disk.create_directory(LOG_DIRECTORY).unwrap();
+    disk.sync_directory("").unwrap();
+    let segments = segments(disk);
+    segments.prepare(1).unwrap();
+    segments.prepare(2).unwrap();
+    let start = lsn(SEGMENT_HEADER_BYTES);
+    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let log = Log::new(segments, &config(), Epochs::default(), position, Observers::default());
+    log.began(start);
+    log
+}
+
+/// A record that differs from others by its transaction.
+fn record(number: u64) -> EncodedRecord {
+    let link = TransactionLink { txn: TxnId::new(number).unwrap(), prev_lsn: None };
+    EncodedRecord::new(&LogRecord::End(End { link, durable_lsn: lsn(1) }))
+}
+
+fn append(log: &Log, number: u64) -> Lsn {
+    log.append(&record(number), 0, |_| {}).unwrap()
+}
+
+fn number_at(log: &Log, at: Lsn) -> u64 {
+    log.read(at).unwrap().record().link().unwrap().txn.get()
+}
+
+/// The numbers of all records that a reader finds on the disk.
+fn scan(disk: &SimDisk, epoch: u64) -> Vec<u64> {
+    let segments = segments(disk);
+    let mut epochs = Epochs::default();
+    let start = lsn(SEGMENT_HEADER_BYTES);
+    epochs.push_back(EpochStart { lsn: start, epoch });
+    let mut scan = LogScan::new(&segments, 512, start, epochs, ScanEnd::FirstHole);
+    let mut numbers = Vec::new();
+    while let Some((_, record)) = scan.next_record().unwrap() {
+        numbers.push(record.link().unwrap().txn.get());
+    }
+    numbers
+}
+
+#[test]
+fn what_is_forced_survives_and_what_is_not_does_not() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    append(&log, 1);
+    let second = append(&log, 2);
+    let third = append(&log, 3);
+    let durable = log.force(second).unwrap();
+    assert!(durable.covers(Some(third)), "a force takes along what is appended");
+    append(&log, 4);
+    assert_eq!(scan(&disk.crash(&Survivors::None), 1), [1, 2, 3]);
+}
+
+#[test]
+fn a_forced_record_is_not_forced_again() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    let first = append(&log, 1);
+    log.force(first).unwrap();
+    let before = disk.io_count();
+    log.force(first).unwrap();
+    log.force_all().unwrap();
+    assert_eq!(disk.io_count(), before);
+}
+
+#[test]
+fn records_are_read_from_memory_and_from_disk_alike_over_segments() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    let count = 3 * SEGMENT / 40;
+    let lsns: Vec<Lsn> = (1..=count).map(|number| append(&log, number)).collect();
+    assert!(lsns.last().unwrap().get() > 2 * SEGMENT, "three segments are used");
+    let check =
+        || (1..).zip(&lsns).for_each(|(number, at)| assert_eq!(number_at(&log, *at), number));
+    check();
+    log.force_all().unwrap();
+    check();
+    assert_eq!(scan(&disk.crash(&Survivors::None), 1), (1..=count).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_does_not_fit_leaves_filler_that_readers_step_over() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    for number in 1.. {
+        append(&log, number);
+        let left = SEGMENT - log.end_lsn().get() % SEGMENT;
+        if left < 2 * 40 && left > HEADER_BYTES as u64 {
+            break;
+        }
+    }
+    let before = log.end_lsn().get();
+    let large = EncodedRecord::filler(1_000); // Any bytes that do not fit.
+    let at = log.append(&large, 0, |_| {}).unwrap();
+    assert_eq!(at.get(), SEGMENT + SEGMENT_HEADER_BYTES);
+    assert!(before < SEGMENT);
+}
+
+#[test]
+fn another_epoch_s_records_are_not_believed() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    append(&log, 1);
+    log.force_all().unwrap();
+    assert_eq!(scan(&disk, 1), [1]);
+    assert_eq!(scan(&disk, 2), [0_u64; 0]);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_appended_or_forced() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    let first = append(&log, 1);
+    let fault =
+        Fault { at: disk.io_count() + 1, kind: FaultKind::InputOutputError, forever: false };
+    disk.inject(fault);
+    assert!(matches!(log.force(first), Err(Error::Io { operation: "sync", .. })));
+    assert!(matches!(log.force(first), Err(Error::Poisoned { .. })));
+    assert!(matches!(log.append(&record(2), 0, |_| {}), Err(Error::Poisoned { .. })));
+    assert!(log.flushed_lsn() <= first);
+}
+
+#[test]
+fn every_thread_finds_its_records_durable() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            let (log, disk) = (&log, &disk);
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let number = thread * 1_000 + round + 1;
+                    let at = append(log, number);
+                    log.force(at).unwrap();
+                    if round % 10 == 0 {
+                        assert!(scan(&disk.crash(&Survivors::None), 1).contains(&number));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(scan(&disk.crash(&Survivors::None), 1).len(), 8 * 50);
+}
+
+#[test]
+fn truncated_segments_are_recycled_and_their_records_never_come_back() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    let mut numbers = 1..;
+    while log.end_lsn().get() < 3 * SEGMENT {
+        append(&log, numbers.next().unwrap());
+    }
+    log.force_all().unwrap();
+    let last = *log.segments().numbers().unwrap().end();
+    log.truncate(log.flushed_lsn()).unwrap();
+    let now = log.segments().numbers().unwrap();
+    assert_eq!(*now.start(), 4, "what is before the end's segment is gone");
+    assert!(*now.end() > last, "and comes back as segments to be used");
+    let crashed = disk.crash(&Survivors::None);
+    assert_eq!(segments(&crashed).numbers(), Some(now), "durably");
+}
+
+#[test]
+fn what_is_reserved_can_be_appended_on_a_full_disk() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    let (mut reserved, one) = (0, padded_len());
+    disk.set_capacity(Some(0));
+    while log.try_reserve(one) {
+        reserved += 1;
+    }
+    assert!(matches!(log.reserve(one), Err(Error::DiskFull { .. })));
+    for number in 1..=reserved {
+        log.append(&record(number), one, |_| {}).unwrap();
+    }
+    log.force_all().unwrap();
+    disk.set_capacity(None);
+    log.reserve(one).unwrap();
+}
+
+fn padded_len() -> u64 {
+    crate::record::padded(record(1).len()) as u64
+}

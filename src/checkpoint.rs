@@ -172,6 +172,7 @@ impl Checkpointer {
     /// Points the master record at a durable checkpoint, then truncates the log.
     fn point_at(&self, begin_lsn: Lsn, oldest_required_lsn: Lsn) -> Result<()> {
         let mut control = self.control.lock();
+        self.log.poison().check()?;
         if control.master().checkpoint_lsn >= begin_lsn {
             return Ok(()); // Another checkpoint, begun later, is complete already.
         }
@@ -190,7 +191,8 @@ impl Checkpointer {
     /// # Errors
     /// Final ones.
     pub fn closed_at(&self, end: Lsn) -> Result<()> {
-        let updated = self.control.lock().update(|master| master.clean_end_lsn = Some(end));
+        let mut control = self.control.lock();
+        let updated = control.update(|master| master.clean_end_lsn = Some(end));
         updated.map_err(|error| self.log.poison().stop(error))
     }
 }

@@ -198,7 +198,11 @@ impl BufferPool {
             .0
             .checked_add(1)
             .ok_or_else(|| Error::InvalidInput(format!("page {page} is beyond every file")))?;
-        let count = |pages| self.control.lock().update_both(|master| master.pages = pages);
+        let count = |pages| {
+            let mut control = self.control.lock();
+            let counted = control.update_both(|master| master.pages = pages);
+            counted.map_err(|error| self.log.poison().stop(error))
+        };
         match self.file.grow_to(wanted, count) {
             Ok(true) => {
                 self.observers.emit(|| Event::PagesGrown { pages: self.file.pages() });

@@ -103,9 +103,10 @@ impl BufferPool {
 
     fn fix_and_write(
         &self,
-        writer: MutexGuard<'_, DoubleWrite>,
+        mut writer: MutexGuard<'_, DoubleWrite>,
         mut candidates: Vec<Candidate>,
     ) -> Result<usize> {
+        self.log.poison().check()?; // The batch before may have failed while we waited.
         candidates.retain(|candidate| {
             let table = self.table.lock();
             let here = table.frames.get(&candidate.page) == Some(&candidate.frame);
@@ -115,19 +116,18 @@ impl BufferPool {
             here
         });
         candidates.sort_by_key(|candidate| candidate.page);
-        let written = self.write_batch(writer, &candidates);
+        let written = self.write_batch(&mut writer, &candidates);
+        // Stopped before the next writer comes.
+        let written = written.map_err(|error| self.log.poison().stop(error));
+        drop(writer);
         for candidate in &candidates {
             self.unfix(candidate.frame);
         }
-        written.map_err(|error| self.log.poison().stop(error))
+        written
     }
 
     /// Copies, logs ahead, writes twice, syncs; only then the pages count as clean.
-    fn write_batch(
-        &self,
-        mut writer: MutexGuard<'_, DoubleWrite>,
-        candidates: &[Candidate],
-    ) -> Result<usize> {
+    fn write_batch(&self, writer: &mut DoubleWrite, candidates: &[Candidate]) -> Result<usize> {
         let mut images = Vec::with_capacity(candidates.len());
         let mut frames = Vec::with_capacity(candidates.len());
         for candidate in candidates {
@@ -151,7 +151,6 @@ impl BufferPool {
         for frame in frames {
             self.frames[frame].dirty.lock().end_write();
         }
-        drop(writer);
         self.written.fetch_add(images.len() as u64, Ordering::Relaxed);
         for image in &images {
             let page_lsn = page::page_lsn(&image.bytes);

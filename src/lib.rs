@@ -26,8 +26,12 @@
 
 pub mod buffer;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 pub mod db;
+#[cfg(feature = "cli")]
+pub mod demo;
 pub mod disk;
 pub mod error;
 pub mod event;

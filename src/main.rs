@@ -1,3 +1,7 @@
-//! The program `aries`.
+//! The program `aries`: all of it is in the library, behind the feature `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aries::cli::main()
+}

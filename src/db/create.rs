@@ -123,7 +123,7 @@ fn remove_unfinished(disk: &dyn Disk) -> Result<()> {
 
 fn first_log(segments: Segments, config: &Config, observers: &Observers) -> Result<Log> {
     let start = Lsn::new(segments.geometry().first_record(1)).expect("behind the header");
-    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: 1, previous_epoch: 1 };
     let log = Log::new(segments, config, Epochs::default(), position, observers.clone());
     while log.prepare_step()? {}
     Ok(log)

@@ -270,12 +270,14 @@ mod tests {
         let file = held.create("pages").unwrap();
         file.write_at(0, &[1; 9000]).unwrap();
         file.sync_data().unwrap();
-        file.write_at(8999, &[3; 2]).unwrap();
+        file.write_at(8999, &[3; 4000]).unwrap();
+        file.write_at(4990, &[3; 20]).unwrap();
         file.set_len(5000).unwrap();
         file.set_len(9002).unwrap();
         file.write_at(5001, &[2]).unwrap();
 
-        let mut expected = vec![1; 5000];
+        let mut expected = vec![1; 4990];
+        expected.resize(5000, 3);
         expected.resize(9002, 0);
         expected[5001] = 2;
         assert_eq!(contents(&*inner, "pages"), [1; 9000]);
@@ -299,9 +301,13 @@ mod tests {
         assert!(held.open("old").err().unwrap().is_not_found());
 
         held.remove("new").unwrap();
+        assert!(held.open("new").err().unwrap().is_not_found());
         held.create("new").unwrap();
         assert_eq!(contents(&held, "new"), b"");
         assert_eq!(old.len().unwrap(), 5, "an open handle outlives the name");
+        inner.create("other").unwrap().write_at(0, b"never opened").unwrap();
+        held.rename("other", "new").unwrap();
+        assert_eq!(contents(&held, "new"), b"never opened");
     }
 
     #[test]

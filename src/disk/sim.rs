@@ -22,13 +22,13 @@
 //! ```
 //!
 //! What survives, when it is odd: a surviving sector beyond the surviving length extends the file;
-//! a surviving rename or removal of a name that is not there does nothing; the surviving bytes of a
-//! file without a surviving name, and names in a directory without one, vanish. A rename becomes
-//! durable with the directory of the new name.
+//! a surviving rename of a file that does not have the old name does nothing; the surviving bytes
+//! of a file without a surviving name, and names in a directory without one, vanish. A rename
+//! becomes durable with the directory of the new name.
 //!
-//! The disk has room for as many bytes as [`SimDisk::set_capacity`] says, in blocks of 4096. A hole
-//! takes none: growing by `set_len` is refused when the room is not there at that
-//! moment, but reserves nothing, so that a later write into the hole can still fail.
+//! The disk has room for as many bytes as [`SimDisk::set_capacity`] says, in blocks of 4096. A
+//! hole takes none: growing by `set_len` is refused when the room is not there at that moment, but
+//! reserves nothing, so that a later write into the hole can still fail.
 
 mod calls;
 mod content;
@@ -222,7 +222,7 @@ fn describe(state: &State, entry: &Entry) -> Pending {
         Change::Create { name, .. } => (name.clone(), PendingKind::Create),
         Change::CreateDirectory { name } => (name.clone(), PendingKind::CreateDirectory),
         Change::Rename { from, to, .. } => (to.clone(), PendingKind::Rename { from: from.clone() }),
-        Change::Remove { name, .. } => (name.clone(), PendingKind::Remove),
+        Change::Remove { name } => (name.clone(), PendingKind::Remove),
     };
     Pending { id: entry.id, name, kind, abandoned: entry.fate == Fate::Abandoned }
 }

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use super::LogPosition;
 use super::segment::Geometry;
 use super::space::LogSpace;
 use crate::ids::Lsn;
@@ -27,6 +28,9 @@ impl Chunk {
 pub struct Appender {
     geometry: Geometry,
     epoch: u64,
+    /// Epoch of the filler that may have to come next: before a run's restart record it is still
+    /// that of the run before, for readers are in that epoch there.
+    filler_epoch: u64,
     end: u64,
     /// Appended, not handed to a writer yet; the last chunk is the one that grows.
     chunks: Vec<Chunk>,
@@ -36,9 +40,19 @@ pub struct Appender {
 }
 
 impl Appender {
-    pub fn new(end: u64, epoch: u64, geometry: Geometry, space: LogSpace) -> Self {
+    pub fn new(position: LogPosition, geometry: Geometry, space: LogSpace) -> Self {
+        let end = position.end.get();
         assert!(end <= space.prepared_end(), "the log ends within its segments");
-        Self { geometry, epoch, end, chunks: Vec::new(), in_flight: Arc::default(), space }
+        assert!(position.previous_epoch <= position.epoch, "epochs ascend");
+        Self {
+            geometry,
+            epoch: position.epoch,
+            filler_epoch: position.previous_epoch,
+            end,
+            chunks: Vec::new(),
+            in_flight: Arc::default(),
+            space,
+        }
     }
 
     /// The next record's LSN, or less.
@@ -86,6 +100,7 @@ impl Appender {
         let chunk = self.chunks.last_mut().expect("just made");
         record.append_to(lsn, self.epoch, &mut chunk.bytes);
         self.end = at + length;
+        self.filler_epoch = self.epoch;
         assert!(self.geometry.segment_of(self.end - 1) == self.geometry.segment_of(at));
         self.space.release(spend);
         Some(lsn)
@@ -115,7 +130,7 @@ impl Appender {
             self.chunks.push(Chunk { start: self.end, bytes: Vec::new() });
         }
         let chunk = self.chunks.last_mut().expect("just made");
-        EncodedRecord::filler(length).append_to(lsn, self.epoch, &mut chunk.bytes);
+        EncodedRecord::filler(length).append_to(lsn, self.filler_epoch, &mut chunk.bytes);
     }
 
     /// Hands all that is not written to a writer; gives it with the log's end behind it.

@@ -74,6 +74,8 @@ pub struct LogPosition {
     pub durable: Lsn,
     /// The epoch of the run.
     pub epoch: u64,
+    /// The epoch of the record before, in which readers come here.
+    pub previous_epoch: u64,
 }
 
 /// The log of an open database.
@@ -122,7 +124,7 @@ impl Log {
             page_size: config.page_size,
             epoch: position.epoch,
             epochs: Mutex::new(epochs),
-            append: Mutex::new(Appender::new(at, position.epoch, geometry, space)),
+            append: Mutex::new(Appender::new(position, geometry, space)),
             end: AtomicU64::new(at),
             flushed: AtomicU64::new(position.durable.get()),
             forcing: Mutex::new(Forcing::default()),

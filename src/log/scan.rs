@@ -131,12 +131,12 @@ impl<'s> LogScan<'s> {
     /// Finds the next record that is no filler, with its length; `None` at the end.
     fn find_next(&mut self) -> Result<Option<(Lsn, usize)>> {
         loop {
+            self.at = self.segments.geometry().record_position(self.at);
             if let ScanEnd::Known(end) = self.end
                 && self.at >= end.get()
             {
                 return Ok(None);
             }
-            self.at = self.segments.geometry().record_position(self.at);
             let Some(length) = self.valid_at(self.at)? else {
                 return self.hole();
             };

@@ -37,7 +37,7 @@ fn log_on(disk: &SimDisk) -> Log {
     segments.prepare(1).unwrap();
     segments.prepare(2).unwrap();
     let start = lsn(SEGMENT_HEADER_BYTES);
-    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: 1, previous_epoch: 1 };
     let log = Log::new(segments, &config(), Epochs::default(), position, Observers::default());
     log.began(start);
     log
@@ -127,6 +127,27 @@ fn what_does_not_fit_leaves_filler_that_readers_step_over() {
     let at = log.append(&large, 0, |_| {}).unwrap();
     assert_eq!(at.get(), SEGMENT + SEGMENT_HEADER_BYTES);
     assert!(before < SEGMENT);
+}
+
+/// A log may end exactly where a segment does, or so close that no record fits any more.
+#[test]
+fn a_scan_to_a_known_end_ends_at_the_boundary_of_a_segment() {
+    for skip in 0..5 {
+        let disk = SimDisk::new();
+        let log = log_on(&disk);
+        log.append(&EncodedRecord::filler(40 + 8 * skip), 0, |_| {}).unwrap();
+        while SEGMENT - log.end_lsn().get() % SEGMENT >= 40 && log.end_lsn().get() < SEGMENT {
+            append(&log, 1);
+        }
+        log.force_all().unwrap();
+        let segments = segments(&disk);
+        let end = lsn(segments.geometry().record_position(log.end_lsn().get()));
+        let start = lsn(SEGMENT_HEADER_BYTES + 40 + 8 * skip as u64);
+        let known = ScanEnd::Known(end);
+        let mut scan = LogScan::new(&segments, 512, start, log.epochs(), known);
+        while scan.next_record().unwrap().is_some() {}
+        assert_eq!(scan.position(), end);
+    }
 }
 
 #[test]

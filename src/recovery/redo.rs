@@ -43,8 +43,8 @@ impl Redo {
     /// bytes that are not on the disk.
     pub(super) fn begin(analysis: Analysis) -> Result<Self> {
         let Analysis { mut control, config, observers, segments, tables, file, .. } = analysis;
-        let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
-        let epoch = control.highest_epoch().max(logged) + 1;
+        let previous_epoch = analysis.epochs.last().map_or(0, |run| run.epoch);
+        let epoch = control.highest_epoch().max(previous_epoch) + 1;
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;
@@ -62,7 +62,8 @@ impl Redo {
             let (from, to) = (analysis.durable, analysis.end);
             observers.emit(|| Event::TailRewritten { from, to });
         }
-        let position = LogPosition { end: analysis.end, durable: analysis.end, epoch };
+        let position =
+            LogPosition { end: analysis.end, durable: analysis.end, epoch, previous_epoch };
         let log = Log::new(segments, &config, analysis.epochs, position, observers.clone());
         if !analysis.clean {
             restore(&file, &mut double_write, &analysis.batch, &log, &observers, &mut durable)?;

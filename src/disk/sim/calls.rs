@@ -105,8 +105,8 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> Result<()> {
         let mut state = self.begin("remove", name, Access::Release)?;
-        let inode = look_up(&state, "remove", name)?;
-        state.change(Change::Remove { inode, name: name.to_owned() });
+        look_up(&state, "remove", name)?;
+        state.change(Change::Remove { name: name.to_owned() });
         Ok(())
     }
 

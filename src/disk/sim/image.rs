@@ -26,7 +26,7 @@ pub(super) enum Change {
     Create { inode: Inode, name: String },
     CreateDirectory { name: String },
     Rename { inode: Inode, from: String, to: String },
-    Remove { inode: Inode, name: String },
+    Remove { name: String },
 }
 
 impl Change {
@@ -38,12 +38,10 @@ impl Change {
         }
     }
 
-    /// The file that the change is about; a directory has none.
+    /// The file that the change needs to be kept in mind, if any.
     pub(super) fn inode(&self) -> Option<Inode> {
         match self {
-            Self::Create { inode, .. }
-            | Self::Rename { inode, .. }
-            | Self::Remove { inode, .. } => Some(*inode),
+            Self::Create { inode, .. } | Self::Rename { inode, .. } => Some(*inode),
             _ => self.file(),
         }
     }
@@ -54,7 +52,7 @@ impl Change {
             Self::Create { name, .. }
             | Self::CreateDirectory { name }
             | Self::Rename { to: name, .. }
-            | Self::Remove { name, .. } => Some(name),
+            | Self::Remove { name } => Some(name),
             Self::Sector { .. } | Self::SetLength { .. } => None,
         }
     }
@@ -66,8 +64,8 @@ impl Change {
 }
 
 impl Image {
-    /// A change to a name is skipped when the name does not stand for the file any more, or not
-    /// yet, because an earlier change was lost.
+    /// A rename is skipped when the old name does not stand for the file, because an earlier
+    /// change was lost. A removal takes the name from whatever file has it then.
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::Sector { inode, image } => self.file(*inode).put_sector(image),
@@ -85,10 +83,8 @@ impl Image {
                     self.names.insert(to.clone(), *inode);
                 }
             }
-            Change::Remove { inode, name } => {
-                if self.names.get(name) == Some(inode) {
-                    self.names.remove(name);
-                }
+            Change::Remove { name } => {
+                self.names.remove(name);
             }
         }
     }

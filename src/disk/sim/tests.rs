@@ -106,15 +106,32 @@ fn lengths_and_sectors_survive_independently() {
 }
 
 #[test]
+fn holes_are_read_as_zeros() {
+    let (_disk, file) = disk_with("pages", &[1]);
+    file.write_at(9000, &[2]).unwrap();
+    let mut buffer = [7; 9002];
+    assert_eq!(file.read_at(0, &mut buffer).unwrap(), 9001);
+    let mut expected = [0; 9002];
+    (expected[0], expected[9000], expected[9001]) = (1, 2, 7);
+    assert_eq!(buffer, expected);
+}
+
+#[test]
 fn a_name_is_durable_with_its_directory_and_not_before() {
     let disk = SimDisk::new();
+    disk.create("control").unwrap().sync_data().unwrap();
+    assert_eq!(disk.crash(&NONE).list("").unwrap(), [""; 0], "syncing a file is not enough");
+    disk.sync_directory("").unwrap();
+    assert_eq!(disk.crash(&NONE).list("").unwrap(), ["control"]);
+
     disk.create_directory("log").unwrap();
     let file = disk.create("log/1").unwrap();
     file.write_at(0, b"bytes").unwrap();
     file.sync_data().unwrap();
-    assert_eq!(disk.crash(&NONE).list("").unwrap(), [""; 0]);
     disk.sync_directory("log").unwrap();
-    assert_eq!(disk.crash(&NONE).list("").unwrap(), [""; 0], "the directory itself is lost");
+    let crashed = disk.crash(&NONE);
+    assert_eq!(crashed.list("").unwrap(), ["control"], "the directory itself is lost");
+    assert_eq!(crashed.read_file("log/1"), None);
     disk.sync_directory("").unwrap();
     assert_eq!(disk.crash(&NONE).read_file("log/1").unwrap(), b"bytes");
 
@@ -153,7 +170,11 @@ fn names_survive_in_any_combination() {
     assert_eq!(image(&[2]), (bytes(b""), bytes(b"2")));
 
     disk.rename("old", "third").unwrap();
-    assert_eq!(disk.crash(&chosen(&disk, &[3])).read_file("third"), None, "its creation was lost");
+    let crashed = disk.crash(&chosen(&disk, &[3]));
+    assert_eq!(crashed.list("").unwrap(), ["old", "target"], "what it renames was never created");
+    disk.remove("target").unwrap();
+    let crashed = disk.crash(&chosen(&disk, &[4]));
+    assert_eq!(crashed.list("").unwrap(), ["old"], "the file that would have been replaced");
 }
 
 #[test]
@@ -270,6 +291,8 @@ fn a_full_disk_refuses_what_takes_room_and_nothing_else() {
     assert!(disk.crash(&ALL).open("log").unwrap().write_at(4096, &[1]).is_err());
     disk.remove("pages").unwrap();
     file.write_at(4096, &[1]).unwrap();
+    disk.set_capacity(Some(0));
+    file.write_at(4096, &[2]).unwrap();
     disk.set_capacity(None);
     file.set_len(1 << 60).unwrap();
 }
@@ -371,5 +394,6 @@ fn files_that_nobody_can_reach_are_forgotten() {
     let state = disk.state.lock();
     assert_eq!((state.cached.files.len(), state.entries.len()), (1, 1));
     drop(state);
+    assert!(disk.crash(&ALL).state.lock().cached.files.is_empty());
     assert_eq!(file.read_at(0, &mut [0; 9]).unwrap(), 4);
 }

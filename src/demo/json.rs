@@ -1,0 +1,140 @@
+//! The outcome as one JSON object.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Outcome, Round};
+use crate::event::SkipReason;
+use crate::ids::{Lsn, TxnId};
+
+/// What the object holds, for the help.
+pub const SHAPE: &str = "\
+The JSON object (LSNs are bytes of the log, durations microseconds, nil is null):
+  rounds        rounds over each of the two disks, as asked for
+  kills         children killed in all
+  acknowledged  transfers acknowledged by all children
+  lost          of them, those that were not there after restart: must be 0
+  unheard       transfers there whose acknowledgement the kill had cut off
+  sum_ok        whether all accounts together held the same every time
+  ok            whether nothing at all was wrong
+  faults        what was wrong, in words
+  clients, accounts, seed, deadlocks
+  directory     where the database is; null if it was removed
+  restart       one object for each kill, in order:
+    disk, round, acknowledged, lost, unheard, sum_ok,
+    clean, epoch, tail_rewritten, pages_rewritten, pages_torn, checkpoint_lsn, duration,
+    analysis { from, end, records, bytes, dirty_pages, losers, committed, duration }
+    redo     { from, records, bytes, redone, skipped { page_not_dirty, below_rec_lsn,
+               page_lsn_not_below }, pages_read, duration }
+    undo     { restart_lsn, losers, compensations, ended, back_to, duration }";
+
+impl Outcome {
+    /// The outcome as JSON; [`SHAPE`] says what it holds.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let totals = self.totals();
+        json!({
+            "rounds": self.rounds_each,
+            "kills": totals.kills,
+            "acknowledged": totals.acknowledged,
+            "lost": totals.lost,
+            "unheard": totals.unheard,
+            "sum_ok": totals.sum_ok(),
+            "ok": totals.is_ok(),
+            "faults": totals.faults,
+            "clients": self.clients,
+            "accounts": self.accounts,
+            "seed": self.seed,
+            "deadlocks": totals.deadlocks,
+            "directory": self.directory,
+            "restart": self.rounds.iter().map(round).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn round(round: &Round) -> Value {
+    let (restart, verdict) = (&round.restart, &round.verdict);
+    json!({
+        "disk": round.disk.name(),
+        "round": round.number,
+        "acknowledged": round.acknowledged,
+        "lost": verdict.lost,
+        "unheard": verdict.unheard,
+        "sum_ok": verdict.sum_ok(),
+        "clean": restart.clean,
+        "epoch": restart.epoch,
+        "tail_rewritten": restart.tail_rewritten,
+        "pages_rewritten": restart.pages_rewritten,
+        "pages_torn": restart.pages_torn,
+        "checkpoint_lsn": restart.checkpoint_lsn.get(),
+        "duration": microseconds(restart.duration),
+        "analysis": analysis(round),
+        "redo": redo(round),
+        "undo": undo(round),
+    })
+}
+
+fn analysis(round: &Round) -> Value {
+    let report = &round.restart.analysis;
+    json!({
+        "from": report.from.get(),
+        "end": report.end.get(),
+        "records": report.records,
+        "bytes": report.bytes,
+        "dirty_pages": report.dirty_pages,
+        "losers": numbers(&report.losers),
+        "committed": numbers(&report.committed),
+        "duration": microseconds(report.duration),
+    })
+}
+
+fn redo(round: &Round) -> Value {
+    let report = &round.restart.redo;
+    json!({
+        "from": report.from.map(Lsn::get),
+        "records": report.records,
+        "bytes": report.bytes,
+        "redone": report.redone,
+        "skipped": skipped(&report.skipped),
+        "pages_read": report.pages_read,
+        "duration": microseconds(report.duration),
+    })
+}
+
+fn undo(round: &Round) -> Value {
+    let report = &round.restart.undo;
+    json!({
+        "restart_lsn": report.restart_lsn.get(),
+        "losers": report.losers,
+        "compensations": report.compensations,
+        "ended": report.ended,
+        "back_to": report.back_to.map(Lsn::get),
+        "duration": microseconds(report.duration),
+    })
+}
+
+fn skipped(skipped: &BTreeMap<SkipReason, u64>) -> Value {
+    let reasons = [SkipReason::PageNotDirty, SkipReason::BelowRecLsn, SkipReason::PageLsnNotBelow];
+    let counts: Map<String, Value> = reasons
+        .into_iter()
+        .map(|reason| {
+            let name = match reason {
+                SkipReason::PageNotDirty => "page_not_dirty",
+                SkipReason::BelowRecLsn => "below_rec_lsn",
+                SkipReason::PageLsnNotBelow => "page_lsn_not_below",
+            };
+            (name.to_owned(), skipped.get(&reason).copied().unwrap_or(0).into())
+        })
+        .collect();
+    counts.into()
+}
+
+fn numbers(txns: &[TxnId]) -> Vec<u64> {
+    txns.iter().map(|txn| txn.get()).collect()
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -15,7 +15,7 @@ use crate::demo::{
 
 const EXAMPLES: &str = "\
 Examples:
-  aries demo                                  20 kills, a few seconds
+  aries demo                                  15 kills over each disk, a few seconds
   aries demo --rounds 100 --clients 8         more of both
   aries demo --dir bank --keep-crashed        leaves ./bank as the last kill left it
   aries demo --dir bank                       recovers it, and goes on with it
@@ -35,7 +35,7 @@ Exit code 1 if a transfer is lost or anything else is wrong, 2 for wrong usage.
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
     /// Kills over each of the two disks
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Threads that move money [default: 4, or as many as the bank was made for]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_CLIENTS as i64))]

@@ -145,7 +145,7 @@ impl Bank {
     /// changes.
     ///
     /// # Errors
-    /// [`crate::Error::Deadlock`]: nothing happened, try again. Others are final.
+    /// [`crate::error::Error::Deadlock`]: nothing happened, try again. Others are final.
     pub fn transfer(
         &self,
         db: &Db,
@@ -214,7 +214,7 @@ fn insert_all(txn: &mut Transaction, lines: &[Line]) -> Result<(), Error> {
     for line in lines {
         let text = line.to_string();
         match txn.insert_record(page, text.as_bytes()) {
-            Err(crate::Error::PageFull { .. }) => {
+            Err(crate::error::Error::PageFull { .. }) => {
                 page = txn.allocate_page()?;
                 txn.insert_record(page, text.as_bytes())?;
             }

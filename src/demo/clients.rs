@@ -1,17 +1,20 @@
 //! The child's side: clients that move money until the process is killed.
 
-use std::hint;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Bank, DiskKind, Error, Transfer, home, mix, options};
 use crate::db::Db;
 use crate::sync::{AtomicBool, Ordering};
 
-/// A client thinks up to this long between two changes (microseconds).
-const LONGEST_THOUGHT: u64 = 20;
+/// A client thinks up to this long between two changes (microseconds): about as long as a commit
+/// takes, so that the kill finds some clients in the middle of a transfer whose first changes
+/// another's commit has forced to the log.
+const LONGEST_THOUGHT: u64 = 300;
+/// After so many deadlocks of the same transfer the pause before the next try grows no further.
+const MOST_DOUBLINGS: u64 = 4;
 
 /// What the clients share.
 struct Clients<'a> {
@@ -67,10 +70,8 @@ impl Clients<'_> {
             let mut deadlocks = 0;
             while !self.try_transfer((client, sequence), &transfer)? {
                 deadlocks += 1;
-                think(
-                    mix(self.seed ^ sequence ^ deadlocks << 32)
-                        % (LONGEST_THOUGHT << deadlocks.min(6)),
-                );
+                let longest = LONGEST_THOUGHT << deadlocks.min(MOST_DOUBLINGS);
+                think(mix(self.seed ^ sequence ^ deadlocks << 32) % longest);
             }
             acknowledge(client, sequence, deadlocks)?;
             if self.stop.load(Ordering::Acquire) {
@@ -85,18 +86,15 @@ impl Clients<'_> {
         let microseconds = mix(number.1) % LONGEST_THOUGHT;
         match self.bank.transfer(self.db, number, transfer, || think(microseconds)) {
             Ok(_) => Ok(true),
-            Err(Error::Engine(crate::Error::Deadlock { .. })) => Ok(false),
+            Err(Error::Engine(crate::error::Error::Deadlock { .. })) => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Takes some time, as real work would; too short for the operating system's sleep.
+/// Takes some time, as a person or a program between two steps would.
 fn think(microseconds: u64) {
-    let until = Instant::now() + Duration::from_micros(microseconds);
-    while Instant::now() < until {
-        hint::spin_loop();
-    }
+    thread::sleep(Duration::from_micros(microseconds));
 }
 
 fn acknowledge(client: usize, sequence: u64, deadlocks: u64) -> Result<(), Error> {

@@ -12,7 +12,7 @@ pub enum Error {
     Unusable(String),
     /// The engine failed.
     #[error(transparent)]
-    Engine(#[from] crate::Error),
+    Engine(#[from] crate::error::Error),
     /// A file, a pipe or a process could not be had.
     #[error("cannot {what}: {source}")]
     Io {

@@ -15,6 +15,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Error, options};
+use crate::db::Db;
 use crate::disk::{Disk, FileDisk};
 use crate::log::{CONTROL_FILE, ControlFile};
 
@@ -56,7 +57,7 @@ impl Home {
     fn make(path: PathBuf, is_temporary: bool, seed: Option<u64>) -> Result<Self, Error> {
         let seed = seed.unwrap_or_else(random);
         let id = u128::from(TAG) << 64 | u128::from(seed);
-        let made = options().database_id(id).open(&path).and_then(crate::Db::close);
+        let made = options().database_id(id).open(&path).and_then(Db::close);
         let home = Self { path, is_temporary, seed };
         made.map_err(|error| home.left_behind(error.into()))?;
         Ok(home)

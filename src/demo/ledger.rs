@@ -2,6 +2,9 @@
 
 use super::{INITIAL_BALANCE, State, Transfer};
 
+/// So many wrong balances are named one by one.
+const MOST_BALANCES_NAMED: usize = 5;
+
 /// What was acknowledged, kept outside the database and outside the process that was killed.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -133,12 +136,18 @@ impl Ledger {
     fn check_balances(&self, state: &State, verdict: &mut Verdict) {
         let expected = self.balances_after(&state.counts);
         for (account, (expected, found)) in expected.iter().zip(&state.balances).enumerate() {
-            if expected != found {
-                verdict.wrong_balances += 1;
+            if expected == found {
+                continue;
+            }
+            verdict.wrong_balances += 1;
+            if verdict.wrong_balances <= MOST_BALANCES_NAMED {
                 verdict.faults.push(format!(
                     "account {account} holds {found}; by the transfers done it must be {expected}"
                 ));
             }
+        }
+        if let Some(more @ 1..) = verdict.wrong_balances.checked_sub(MOST_BALANCES_NAMED) {
+            verdict.faults.push(format!("{more} more accounts hold what they must not"));
         }
     }
 

@@ -68,10 +68,12 @@ pub const CLIENTS: usize = 4;
 /// The most clients a bank can have.
 pub const MOST_CLIENTS: usize = 64;
 
-/// No child is killed before it acknowledged this many transfers.
-const LEAST_ACKNOWLEDGED: usize = 60;
+/// Over each disk at least this many transfers are acknowledged, however few the kills.
+const LEAST_ACKNOWLEDGED: usize = 600;
+/// No child is killed before it acknowledged this many, however many the kills.
+const LEAST_ACKNOWLEDGED_EACH: usize = 10;
 /// Then it lives for a random time up to this (milliseconds).
-const LONGEST_PAUSE_MILLISECONDS: u64 = 60;
+const LONGEST_PAUSE_MILLISECONDS: u64 = 120;
 
 /// What the child's writes go through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +97,7 @@ impl DiskKind {
         }
     }
 
-    fn open(self, directory: &Path) -> crate::Result<Arc<dyn Disk>> {
+    fn open(self, directory: &Path) -> Result<Arc<dyn Disk>, Error> {
         let files = Arc::new(FileDisk::open(directory)?);
         Ok(match self {
             Self::Files => files,
@@ -138,9 +140,9 @@ pub trait Audience {
 pub(crate) fn options() -> Options {
     Options::new()
         .page_size(512)
-        .segment_bytes(1024 * 1024)
+        .segment_bytes(256 * 1024)
         .buffer_pool_bytes(32 * 512)
-        .checkpoint_log_bytes(64 * 1024)
+        .checkpoint_log_bytes(8 * 1024)
 }
 
 /// Runs the demonstration. It ends early if anything is wrong.
@@ -193,7 +195,9 @@ fn round(
     let pause = mix(home.seed() ^ mix(ledger.transfers() + u64::from(number)))
         % (LONGEST_PAUSE_MILLISECONDS * 1000);
     let pause = Duration::from_micros(pause);
-    let life = worker::Life { least_acknowledged: LEAST_ACKNOWLEDGED, pause };
+    let share = LEAST_ACKNOWLEDGED.div_ceil(settings.rounds as usize);
+    let least_acknowledged = share.max(LEAST_ACKNOWLEDGED_EACH);
+    let life = worker::Life { least_acknowledged, pause };
     let heard = worker::run_and_kill(&settings.program, home.path(), disk, life)?;
     for acknowledgement in &heard {
         ledger.acknowledge(acknowledgement.client, acknowledgement.sequence);

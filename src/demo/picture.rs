@@ -159,6 +159,7 @@ impl Round {
         let Some(from) = report.from else {
             return "(section 6.2) had nothing to do: no page was dirty.".to_owned();
         };
+        let changes = report.redone + report.skipped.values().sum::<u64>();
         let skipped: Vec<String> = report
             .skipped
             .iter()
@@ -170,8 +171,8 @@ impl Round {
         };
         format!(
             "(section 6.2) repeated history from LSN {from}, the smallest recLSN, on, the losers' \
-             changes included: it read {}, applied {} again, and {skipped}.",
-            counted(report.records, "record"),
+             changes included: of {} it applied {} again and {skipped}.",
+            counted(changes, "change"),
             grouped(report.redone),
         )
     }

@@ -1,5 +1,8 @@
 //! Transfers: what each client does, known in advance.
 
+/// The largest amount of one transfer.
+const LARGEST_AMOUNT: usize = 100;
+
 /// One transfer of money.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Transfer {
@@ -29,7 +32,8 @@ impl Transfer {
         };
         let from = skewed(next(), next(), accounts);
         let step = 1 + below(next(), skewed_range(next(), accounts).max(2) - 1);
-        let amount = 1 + i64::from(next() as u8 % 100);
+        let amount = 1 + below(next(), LARGEST_AMOUNT);
+        let amount = i64::try_from(amount).expect("a small number");
         Self { from, to: (from + step) % accounts, amount }
     }
 }

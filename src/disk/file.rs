@@ -83,7 +83,26 @@ impl FileDisk {
     }
 }
 
+/// A directory that holds anything holds one of these too, or it is somebody else's: not even a
+/// lock is left there.
+const MARKS: [&str; 3] = [LOCK, "control", "creating"];
+
+fn refuse_foreign(root: &Path) -> Result<()> {
+    let mut entries = fs::read_dir(root).map_err(|e| Error::from_io("list", root, e))?;
+    if MARKS.iter().any(|mark| root.join(mark).exists()) {
+        return Ok(());
+    }
+    match entries.next() {
+        Some(Ok(entry)) => {
+            let reason = format!("it holds {:?}, and no control file", entry.file_name());
+            Err(Error::NotADatabase { path: root.to_owned(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn lock_directory(root: &Path) -> Result<File> {
+    refuse_foreign(root)?;
     let path = root.join(LOCK);
     let file = File::options()
         .read(true)

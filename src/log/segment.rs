@@ -163,7 +163,13 @@ impl Segments {
     }
 
     fn numbers_on_disk(&self) -> Result<Vec<u64>> {
-        let names = self.disk.list(LOG_DIRECTORY)?;
+        let names = match self.disk.list(LOG_DIRECTORY) {
+            Err(error) if error.is_not_found() => {
+                let place = Place::File(self.disk.location().join(LOG_DIRECTORY));
+                return Err(Error::corrupt(place, "the directory of log segments", "none"));
+            }
+            names => names?,
+        };
         Ok(names.iter().filter_map(|name| number_of(name)).collect())
     }
 
@@ -271,13 +277,13 @@ impl Segments {
     pub fn prepare(&self, number: u64) -> Result<()> {
         let name = self.geometry.name(number);
         let file = self.disk.create(&name)?;
-        if let Err(error) = self.fill(number, file.as_ref()) {
+        let filled = self.fill(number, file.as_ref());
+        if let Err(error) = filled.and_then(|()| self.disk.sync_directory(LOG_DIRECTORY)) {
             if error.is_disk_full() {
                 self.disk.remove(&name)?;
             }
             return Err(error);
         }
-        self.disk.sync_directory(LOG_DIRECTORY)?;
         self.files.lock().insert(number, file);
         Ok(())
     }

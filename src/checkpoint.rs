@@ -18,28 +18,46 @@
 //! - the master record points at the begin record, and only once the end records are durable;
 //! - the log is kept from the smallest of: `rec_lsn` of the dirty pages, first record of the
 //!   transactions, and the begin record itself, as the *durable* master records say;
+//! - a checkpoint's records take no log space that transactions were promised for rolling back;
 //! - a checkpoint without all its end records is ignored.
 //!
 //! Source: ARIES, section 5.4.
 
 use crate::buffer::BufferPool;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::{ControlFile, Log, MasterRecord};
 use crate::record::{
     BeginCheckpoint, EncodedRecord, EndCheckpoint, LogRecord, checkpoint_bytes, max_record_bytes,
+    padded,
 };
 use crate::sync::{Arc, Mutex};
 use crate::tables::{DirtyPageTable, TransactionEntry, TransactionTable};
 use crate::txn::TransactionManager;
 
-/// A checkpoint whose begin record is appended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A checkpoint whose begin record is appended. It can be completed once, by whom it was begun.
 #[must_use = "a checkpoint that is not completed is ignored"]
 pub struct Begun {
+    begin_lsn: Lsn,
+    log: Arc<Log>,
+}
+
+impl Begun {
     /// The begin record.
-    pub begin_lsn: Lsn,
+    #[must_use]
+    pub fn begin_lsn(&self) -> Lsn {
+        self.begin_lsn
+    }
+}
+
+/// Whose log space a checkpoint uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Room {
+    /// What nobody else was promised.
+    Reserved,
+    /// What is kept for restart.
+    Kept,
 }
 
 /// What a checkpoint recorded.
@@ -96,34 +114,52 @@ impl Checkpointer {
         self.complete(begun)
     }
 
+    /// Takes the checkpoint that ends a restart, in the log space that is kept for it.
+    ///
+    /// # Errors
+    /// As [`Checkpointer::checkpoint`].
+    pub fn checkpoint_after_restart(&self) -> Result<Checkpoint> {
+        let begin_lsn = self.append_begin(Room::Kept)?;
+        self.complete_from(begin_lsn, Room::Kept)
+    }
+
     /// The first half: appends the begin record.
     ///
     /// # Errors
     /// As [`Checkpointer::checkpoint`].
-    ///
-    /// # Panics
-    /// Never: a run begins with its restart record.
     pub fn begin(&self) -> Result<Begun> {
+        let begin_lsn = self.append_begin(Room::Reserved)?;
+        Ok(Begun { begin_lsn, log: Arc::clone(&self.log) })
+    }
+
+    fn append_begin(&self, room: Room) -> Result<Lsn> {
         let restart = self.log.epochs().last().expect("a run begins with its restart record");
         let record = LogRecord::BeginCheckpoint(BeginCheckpoint {
             durable_lsn: self.log.flushed_lsn(),
-            next_txn: self.transactions.next_txn(),
             restart_lsn: restart.lsn,
         });
-        let begin_lsn = self.append(&record)?;
+        let begin_lsn = self.append_all(&[record], room)?;
         self.observers.emit(|| Event::CheckpointBegan { begin_lsn });
-        Ok(Begun { begin_lsn })
+        Ok(begin_lsn)
     }
 
     /// The second half: records the tables, forces the log, moves the master record, truncates.
     ///
     /// # Errors
-    /// As [`Checkpointer::checkpoint`].
+    /// As [`Checkpointer::checkpoint`]; [`Error::InvalidInput`] for another database's checkpoint.
+    /// The checkpoint is given up then.
     pub fn complete(&self, begun: Begun) -> Result<Checkpoint> {
-        let begin_lsn = begun.begin_lsn;
-        let transactions = self.transactions.transaction_table();
+        if !Arc::ptr_eq(&begun.log, &self.log) {
+            return Err(Error::InvalidInput("a checkpoint of another database".into()));
+        }
+        self.complete_from(begun.begin_lsn, Room::Reserved)
+    }
+
+    fn complete_from(&self, begin_lsn: Lsn, room: Room) -> Result<Checkpoint> {
+        let transactions = self.transactions.logged();
         let dirty_pages = self.pool.dirty_page_table();
-        let last = self.append_tables(begin_lsn, &dirty_pages, &transactions)?;
+        let records = self.end_records(begin_lsn, &dirty_pages, &transactions);
+        let last = self.append_all(&records, room)?;
         self.log.force(last)?;
         let redo_lsn = dirty_pages.redo_lsn().unwrap_or(begin_lsn).min(begin_lsn);
         let first_lsn = transactions.first_lsn().unwrap_or(begin_lsn);
@@ -138,35 +174,46 @@ impl Checkpointer {
         Ok(Checkpoint { begin_lsn, redo_lsn, oldest_required_lsn, dirty_pages, transactions })
     }
 
-    fn append(&self, record: &LogRecord<'_>) -> Result<Lsn> {
-        let lsn = self.log.append(&EncodedRecord::new(record), 0, |_| {})?;
-        let kind = record.name();
-        self.observers.emit(|| Event::Appended { lsn, txn: None, kind, page: None });
-        Ok(lsn)
+    /// Appends records, all or, if the log has no room, none; gives the last one's LSN.
+    fn append_all(&self, records: &[LogRecord<'_>], room: Room) -> Result<Lsn> {
+        let encoded: Vec<EncodedRecord> = records.iter().map(EncodedRecord::new).collect();
+        let length = |record: &EncodedRecord| padded(record.len()) as u64;
+        if room == Room::Reserved {
+            self.log.reserve(encoded.iter().map(length).sum())?;
+        }
+        let mut last = self.log.end_lsn();
+        for (record, encoded) in records.iter().zip(&encoded) {
+            let spend = if room == Room::Reserved { length(encoded) } else { 0 };
+            last = self.log.append(encoded, spend, |_| {})?;
+            let (lsn, kind) = (last, record.name());
+            self.observers.emit(|| Event::Appended { lsn, txn: None, kind, page: None });
+        }
+        Ok(last)
     }
 
-    /// Appends the end records; gives the last one's LSN.
-    fn append_tables(
+    fn end_records(
         &self,
         begin_lsn: Lsn,
         dirty_pages: &DirtyPageTable,
         transactions: &TransactionTable,
-    ) -> Result<Lsn> {
+    ) -> Vec<LogRecord<'static>> {
         let durable_lsn = self.log.flushed_lsn();
-        let parts = split(self.page_size, dirty_pages, transactions);
-        let count = u32::try_from(parts.len()).expect("far fewer than 2^32 parts");
-        let mut last = begin_lsn;
-        for (part, (dirty_pages, transactions)) in (0..).zip(parts) {
-            last = self.append(&LogRecord::EndCheckpoint(EndCheckpoint {
+        // Read after the begin record is appended: above every number in the log before it.
+        let next_txn = self.transactions.next_txn();
+        let lines = split(self.page_size, dirty_pages, transactions);
+        let parts = u32::try_from(lines.len()).expect("far fewer than 2^32 parts");
+        let record = |(part, (dirty_pages, transactions)): (u32, Lines)| {
+            LogRecord::EndCheckpoint(EndCheckpoint {
                 durable_lsn,
                 begin_lsn,
+                next_txn,
                 part,
-                parts: count,
+                parts,
                 dirty_pages,
                 transactions,
-            }))?;
-        }
-        Ok(last)
+            })
+        };
+        (0..).zip(lines).map(record).collect()
     }
 
     /// Points the master record at a durable checkpoint, then truncates the log.

@@ -59,6 +59,10 @@ impl Config {
                  (for pages of {page} bytes)"
             )));
         }
+        if self.checkpoint_log_bytes == 0 {
+            let message = "a checkpoint after every 0 bytes of log would never end";
+            return Err(Error::InvalidInput(message.into()));
+        }
         if self.frames < MIN_FRAMES {
             return Err(Error::InvalidInput(format!(
                 "a buffer pool of {} frames is too small: at least {MIN_FRAMES} are needed",

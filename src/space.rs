@@ -10,6 +10,7 @@
 //!     free ------------------------->  used  --------------------------->  free pending (T)
 //!      ^                                                                          |
 //!      +---------- after T's commit record, redo-only ----------------------------+
+//!      +---------- at the end of a nested top action (undo: free pending) --------+
 //! ```
 //!
 //! Invariants:
@@ -87,10 +88,14 @@ impl SpaceMap {
     /// # Errors
     /// [`Error::DiskFull`] is an ordinary error: the transaction can go on.
     pub fn allocate(&self, txn: &mut Transaction) -> Result<PageId> {
-        txn.prepare_update(ENTRY_OP_BYTES)?;
+        txn.prepare_updates(2, ENTRY_OP_BYTES)?;
+        let before = txn.savepoint();
         let page = self.take_free_page(txn)?;
         self.hint.store(page.0 + 1, Ordering::Relaxed);
-        self.make_ready(txn, page)?;
+        if let Err(error) = self.make_ready(txn, page) {
+            txn.rollback_to(before)?; // Else nobody would know of the page.
+            return Err(error);
+        }
         Ok(page)
     }
 
@@ -162,7 +167,6 @@ impl SpaceMap {
 
     /// Empties a page that was used before. A page that never was needs no record.
     fn make_ready(&self, txn: &mut Transaction, page: PageId) -> Result<()> {
-        txn.prepare_update(ENTRY_OP_BYTES)?;
         let mut guard = self.pool.fix_write(page)?;
         if page::kind(guard.bytes()) != Some(PageKind::Unformatted) {
             txn.update(&mut guard, PageOp::Format { kind: PageKind::Slotted }, Undoing::RedoOnly)?;
@@ -187,13 +191,29 @@ impl SpaceMap {
         Ok(())
     }
 
+    /// Makes a page free that a nested top action freed, just before the action ends: from then on
+    /// it stays freed, whatever becomes of the transaction. Nobody can allocate it before the
+    /// transaction has ended, for it holds the existence lock: so this can be undone should the
+    /// action not be ended after all.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`]; those of the pool.
+    pub fn free_at_once(&self, txn: &mut Transaction, page: PageId) -> Result<()> {
+        txn.prepare_update(ENTRY_OP_BYTES)?;
+        self.make_free(txn, page, Undoing::Inverse)
+    }
+
     /// Makes a page free that the committed transaction freed, if it is still pending.
     fn finish_free(&self, txn: &mut Transaction, page: PageId) -> Result<()> {
+        self.make_free(txn, page, Undoing::RedoOnly)
+    }
+
+    fn make_free(&self, txn: &mut Transaction, page: PageId, undoing: Undoing) -> Result<()> {
         let (map, entry) = self.locate(page);
         let mut guard = self.pool.fix_write(map)?;
         if self.entry(map, guard.bytes(), entry)? == PageState::FreePending(txn.id()) {
             let op = PageOp::SetState { entry, state: PageState::Free };
-            txn.update(&mut guard, op, Undoing::RedoOnly)?;
+            txn.update(&mut guard, op, undoing)?;
             self.hint.fetch_min(page.0, Ordering::Relaxed);
         }
         Ok(())

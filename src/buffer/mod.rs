@@ -92,6 +92,8 @@ pub struct BufferPool {
     table: Mutex<PageTable>,
     unfixed: Condvar,
     file: PagesFile,
+    /// Most pages in a batch: they are fixed while it is written, and others need frames too.
+    batch_pages: usize,
     /// Held while a batch is written: one at a time.
     writer: Mutex<DoubleWrite>,
     control: Arc<Mutex<ControlFile>>,
@@ -118,6 +120,7 @@ impl BufferPool {
             table: Mutex::default(),
             unfixed: Condvar::new(),
             file,
+            batch_pages: BATCH_PAGES.min(frames / 2),
             writer: Mutex::new(double_write),
             control,
             log,
@@ -237,7 +240,8 @@ impl BufferPool {
                     self.write_for_frames()?;
                 }
                 Victim::None if waits < FRAME_WAIT_ROUNDS => {
-                    waits += 1;
+                    // Who writes pages has them fixed until the disk is done, however long it takes.
+                    waits += u32::from(self.writer.try_lock().is_some());
                     self.unfixed.wait_for(&mut table, FRAME_WAIT);
                 }
                 Victim::None => {
@@ -311,10 +315,11 @@ impl BufferPool {
         self.table.lock().frames.remove(&page);
         drop(contents);
     }
+}
 
-    /// Whether any page is fixed: between calls of a single thread none may be.
-    #[must_use]
-    pub fn any_fixed(&self) -> bool {
-        self.frames.iter().any(|frame| frame.fixes() > 0)
+impl Drop for BufferPool {
+    fn drop(&mut self) {
+        let leaked = self.frames.iter().any(|frame| frame.fixes() > 0);
+        debug_assert!(!leaked || std::thread::panicking(), "a page was fixed and never unfixed");
     }
 }

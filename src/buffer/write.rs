@@ -1,6 +1,6 @@
 //! Writing pages back: in batches, each through the double-write file, then in place.
 
-use super::double_write::{BATCH_PAGES, Image};
+use super::double_write::Image;
 use super::{BufferPool, DoubleWrite};
 use crate::error::Result;
 use crate::event::Event;
@@ -40,7 +40,7 @@ impl BufferPool {
         let writer = self.writer.lock();
         let mut candidates = self.dirty_frames(|_, rec_lsn| rec_lsn < older_than);
         candidates.sort_by_key(|candidate| candidate.rec_lsn);
-        candidates.truncate(BATCH_PAGES);
+        candidates.truncate(self.batch_pages);
         self.fix_and_write(writer, candidates)
     }
 
@@ -70,7 +70,7 @@ impl BufferPool {
             if candidates.is_empty() {
                 return Ok(());
             }
-            candidates.truncate(BATCH_PAGES);
+            candidates.truncate(self.batch_pages);
             let first = candidates[0].page;
             if self.fix_and_write(writer, candidates)? == 0 {
                 // All are latched by others. Wait for one of them, holding nothing.
@@ -85,8 +85,7 @@ impl BufferPool {
         let mut candidates = self.dirty_frames(|_, _| true);
         candidates.retain(|candidate| self.frames[candidate.frame].fixes() == 0);
         candidates.sort_by_key(|candidate| candidate.rec_lsn);
-        // Half of the pool at most: the rest stays warm.
-        candidates.truncate(BATCH_PAGES.min(self.frames.len() / 2));
+        candidates.truncate(self.batch_pages);
         self.fix_and_write(writer, candidates)
     }
 

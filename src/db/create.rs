@@ -123,7 +123,7 @@ fn remove_unfinished(disk: &dyn Disk) -> Result<()> {
 
 fn first_log(segments: Segments, config: &Config, observers: &Observers) -> Result<Log> {
     let start = Lsn::new(segments.geometry().first_record(1)).expect("behind the header");
-    let position = LogPosition { end: start, durable: start, epoch: 1, previous_epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: 1 };
     let log = Log::new(segments, config, Epochs::default(), position, observers.clone());
     while log.prepare_step()? {}
     Ok(log)
@@ -137,10 +137,11 @@ fn first_records(log: &Log) -> Result<Lsn> {
     let restart_lsn =
         append(LogRecord::Restart(Restart { durable_lsn, epoch, previous: None, next_txn }))?;
     let begin_lsn =
-        append(LogRecord::BeginCheckpoint(BeginCheckpoint { durable_lsn, next_txn, restart_lsn }))?;
+        append(LogRecord::BeginCheckpoint(BeginCheckpoint { durable_lsn, restart_lsn }))?;
     append(LogRecord::EndCheckpoint(EndCheckpoint {
         durable_lsn,
         begin_lsn,
+        next_txn,
         part: 0,
         parts: 1,
         dirty_pages: Vec::new(),

@@ -10,7 +10,7 @@
 //!
 //! let mut txn = db.begin()?;
 //! assert_eq!(txn.read_record(page, slot)?.as_deref(), Some(&b"alice 100"[..]));
-//! let here = txn.savepoint();
+//! let here = txn.savepoint()?;
 //! txn.write_record(page, slot, 6, b"250")?;
 //! txn.rollback_to(here)?;
 //! txn.commit()?;
@@ -45,8 +45,10 @@ struct Shared {
     engine: Engine,
     restart_report: RestartReport,
     checkpoint_log_bytes: u64,
-    /// The begin record of the latest checkpoint, to tell when the next is due.
+    /// The begin record of the latest checkpoint: pages dirty since before it are written.
     latest_checkpoint: AtomicU64,
+    /// Where the log ended when it was complete, to tell when the next is due.
+    checkpointed_at: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -70,6 +72,7 @@ impl Db {
     fn start(engine: Engine, restart_report: RestartReport, config: &Config) -> Self {
         let shared = Arc::new(Shared {
             latest_checkpoint: AtomicU64::new(restart_report.checkpoint_lsn.get()),
+            checkpointed_at: AtomicU64::new(engine.transactions.log().end_lsn().get()),
             engine,
             restart_report,
             checkpoint_log_bytes: config.checkpoint_log_bytes,
@@ -114,7 +117,7 @@ impl Db {
     pub fn complete_checkpoint(&self, begun: Begun) -> Result<Checkpoint> {
         self.shared.check_open()?;
         let checkpoint = self.shared.engine.checkpointer.complete(begun)?;
-        self.shared.latest_checkpoint.fetch_max(begun.begin_lsn.get(), Ordering::AcqRel);
+        self.shared.checkpointed(&checkpoint);
         Ok(checkpoint)
     }
 
@@ -177,18 +180,23 @@ impl Shared {
             Some(latest) => self.engine.transactions.pool().clean_step(latest)?,
             None => 0,
         };
-        if log.end_lsn().get() - latest < self.checkpoint_log_bytes {
+        let since = log.end_lsn().get() - self.checkpointed_at.load(Ordering::Acquire);
+        if since < self.checkpoint_log_bytes {
             return Ok(cleaned > 0);
         }
-        let checkpoint = self.engine.checkpointer.checkpoint()?;
-        self.latest_checkpoint.fetch_max(checkpoint.begin_lsn.get(), Ordering::AcqRel);
+        self.checkpointed(&self.engine.checkpointer.checkpoint()?);
         Ok(true)
+    }
+
+    fn checkpointed(&self, checkpoint: &Checkpoint) {
+        let end = self.engine.transactions.log().end_lsn();
+        self.latest_checkpoint.fetch_max(checkpoint.begin_lsn.get(), Ordering::AcqRel);
+        self.checkpointed_at.fetch_max(end.get(), Ordering::AcqRel);
     }
 
     fn write_everything(&self) -> Result<()> {
         let engine = &self.engine;
         let (log, pool) = (engine.transactions.log(), engine.transactions.pool());
-        debug_assert!(!pool.any_fixed(), "every page that was fixed was unfixed");
         pool.flush_all()?;
         engine.checkpointer.checkpoint()?;
         let durable = log.force_all()?;

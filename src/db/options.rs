@@ -154,6 +154,9 @@ impl Options {
                 return Err(Error::NotADatabase { path: disk.location(), reason });
             }
         }
+        // A killed process may have left names in the page cache only: nothing is built on them
+        // before they are durable.
+        disk.sync_directory("")?;
         let control = ControlFile::open(disk.as_ref())?;
         let config = self.config_for(disk.as_ref(), &control.master())?;
         let (engine, report) = restart(disk, control, &config, &observers)?;

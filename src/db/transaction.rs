@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 
 use super::Shared;
-use crate::buffer::PageWrite;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId, SlotId, TxnId};
 use crate::lock::{LockName, Mode};
@@ -13,7 +12,7 @@ use crate::page::{self, OpFault, PageKind, PageOp, SlotState};
 use crate::space::PendingFrees;
 use crate::sync::Arc;
 use crate::tables::TransactionEntry;
-use crate::txn::{self, CommitTicket, NestedStart, Savepoint, Undoing};
+use crate::txn::{self, CommitTicket, Savepoint, Undoing};
 
 /// Payload of an operation that names only a slot (bytes).
 const SLOT_OP_BYTES: usize = 16;
@@ -103,20 +102,43 @@ impl Transaction {
         }
         self.use_page(page)?;
         self.check_room(page, bytes.len())?;
-        self.txn.prepare_updates(2, bytes.len())?;
+        loop {
+            self.txn.prepare_updates(2, bytes.len())?;
+            match self.try_insert(page, bytes)? {
+                Inserted::At(slot) => return Ok(slot),
+                // Waited for without the latch; then all is looked at anew.
+                Inserted::Wait(slot) => self.lock(LockName::Record(page, slot), Mode::Exclusive)?,
+            }
+        }
+    }
+
+    /// Inserts into the first slot that can be locked at once.
+    fn try_insert(&mut self, page: PageId, bytes: &[u8]) -> Result<Inserted> {
         let shared = Arc::clone(&self.shared);
         let mut guard = shared.engine.transactions.pool().fix_write(page)?;
         if page::kind(guard.bytes()) == Some(PageKind::Unformatted) {
             let op = PageOp::Format { kind: PageKind::Slotted };
             self.txn.update(&mut guard, op, Undoing::RedoOnly)?;
         }
-        let slot = self.lock_free_slot(&guard)?;
-        let op = PageOp::InsertSlot { slot, bytes };
-        if let Err(OpFault::NoRoom { needed, available }) = op.check(guard.bytes()) {
-            return Err(Error::PageFull { page, needed, available });
+        let new = page::slots(guard.bytes()).count();
+        let new = u16::try_from(new).ok().map(SlotId);
+        let mut full = Error::PageFull { page, needed: bytes.len(), available: 0 };
+        let mut wait = None;
+        let slots: Vec<SlotId> = page::free_slots(guard.bytes()).chain(new).collect();
+        for slot in slots {
+            let op = PageOp::InsertSlot { slot, bytes };
+            if let Err(OpFault::NoRoom { needed, available }) = op.check(guard.bytes()) {
+                full = Error::PageFull { page, needed, available };
+                continue;
+            }
+            let name = LockName::Record(page, slot);
+            if shared.engine.transactions.locks().try_lock(self.id(), name, Mode::Exclusive) {
+                self.txn.update(&mut guard, op, Undoing::Inverse)?;
+                return Ok(Inserted::At(slot));
+            }
+            wait = Some(slot);
         }
-        self.txn.update(&mut guard, op, Undoing::Inverse)?;
-        Ok(slot)
+        wait.map(Inserted::Wait).ok_or(full)
     }
 
     /// Sees that a record of `length` bytes may fit, purging ghosts if it does not.
@@ -156,23 +178,6 @@ impl Transaction {
         Ok(())
     }
 
-    /// A slot for a new record: a free one that nobody has locked (whoever emptied it may not have
-    /// ended), else a new one. Under the latch a lock is only tried for.
-    fn lock_free_slot(&self, guard: &PageWrite<'_>) -> Result<SlotId> {
-        let page = guard.page();
-        let locks = self.txn.manager().locks();
-        let new = page::slots(guard.bytes()).count();
-        let new = u16::try_from(new).map(SlotId).map_err(|_| Error::PageFull {
-            page,
-            needed: 1,
-            available: 0,
-        })?;
-        page::free_slots(guard.bytes())
-            .chain([new])
-            .find(|slot| locks.try_lock(self.id(), LockName::Record(page, *slot), Mode::Exclusive))
-            .ok_or(Error::PageFull { page, needed: 1, available: 0 })
-    }
-
     /// Reads a record; `None` if there is none.
     ///
     /// # Errors
@@ -199,6 +204,11 @@ impl Transaction {
     ) -> Result<()> {
         self.use_page(page)?;
         self.lock(LockName::Record(page, slot), Mode::Exclusive)?;
+        let page_size = self.shared.engine.transactions.pool().page_size();
+        if bytes.len() > page_size {
+            let message = format!("{} bytes reach beyond any record of a page", bytes.len());
+            return Err(Error::InvalidInput(message));
+        }
         self.txn.prepare_update(bytes.len())?;
         let shared = Arc::clone(&self.shared);
         let mut guard = shared.engine.transactions.pool().fix_write(page)?;
@@ -249,9 +259,12 @@ impl Transaction {
     }
 
     /// Marks this moment: [`Transaction::rollback_to`] comes back to it, any number of times.
-    #[must_use]
-    pub fn savepoint(&self) -> Savepoint {
-        self.txn.savepoint()
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn savepoint(&self) -> Result<Savepoint> {
+        self.shared.check_open()?;
+        Ok(self.txn.savepoint())
     }
 
     /// Undoes everything since the savepoint. Locks stay.
@@ -271,8 +284,9 @@ impl Transaction {
     /// [`Error::DiskFull`].
     pub fn nested_top_action(&mut self) -> Result<NestedTopAction<'_>> {
         self.shared.check_open()?;
-        let start = self.txn.begin_nested()?;
-        Ok(NestedTopAction { txn: self, start })
+        self.txn.begin_nested()?;
+        let freed_before = self.freed.len();
+        Ok(NestedTopAction { txn: self, freed_before, ended: false })
     }
 
     /// Commits; returns, with the commit record's LSN, when it is durable.
@@ -307,6 +321,15 @@ impl Transaction {
     }
 }
 
+/// How an insert went.
+enum Inserted {
+    /// The record is in this slot.
+    At(SlotId),
+    /// Every slot that would do is locked by others, this one last: whoever emptied it may not have
+    /// ended.
+    Wait(SlotId),
+}
+
 /// The part of `new` that differs from `old`, and how many bytes come before it; `None` if nothing
 /// does.
 fn difference<'n>(old: &[u8], new: &'n [u8]) -> Option<(usize, &'n [u8])> {
@@ -323,17 +346,34 @@ fn difference<'n>(old: &[u8], new: &'n [u8]) -> Option<(usize, &'n [u8])> {
 #[must_use = "a nested top action counts only when it is ended"]
 pub struct NestedTopAction<'t> {
     txn: &'t mut Transaction,
-    start: NestedStart,
+    /// Pages that the transaction had freed before the action.
+    freed_before: usize,
+    ended: bool,
 }
 
 impl NestedTopAction<'_> {
     /// Ends the action: what it did is not undone any more when the transaction rolls back. It is
-    /// durable with the next force of the log, not before.
+    /// durable with the next force of the log, not before. Pages it freed are free when the
+    /// transaction has ended, whichever way.
     ///
     /// # Errors
+    /// [`Error::DiskFull`]: the action is not ended then, but an ordinary part of the transaction.
     /// Final ones.
-    pub fn end(self) -> Result<()> {
-        self.txn.txn.end_nested(self.start)
+    pub fn end(mut self) -> Result<()> {
+        let Transaction { shared, txn, freed, .. } = &mut *self.txn;
+        for page in &freed[self.freed_before..] {
+            shared.engine.space.free_at_once(txn, *page)?;
+        }
+        self.ended = true;
+        txn.end_nested()
+    }
+}
+
+impl Drop for NestedTopAction<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.txn.txn.abandon_nested();
+        }
     }
 }
 

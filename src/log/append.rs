@@ -28,9 +28,8 @@ impl Chunk {
 pub struct Appender {
     geometry: Geometry,
     epoch: u64,
-    /// Epoch of the filler that may have to come next: before a run's restart record it is still
-    /// that of the run before, for readers are in that epoch there.
-    filler_epoch: u64,
+    /// Whether the run's first record, its restart record, is appended.
+    begun: bool,
     end: u64,
     /// Appended, not handed to a writer yet; the last chunk is the one that grows.
     chunks: Vec<Chunk>,
@@ -43,11 +42,10 @@ impl Appender {
     pub fn new(position: LogPosition, geometry: Geometry, space: LogSpace) -> Self {
         let end = position.end.get();
         assert!(end <= space.prepared_end(), "the log ends within its segments");
-        assert!(position.previous_epoch <= position.epoch, "epochs ascend");
         Self {
             geometry,
             epoch: position.epoch,
-            filler_epoch: position.previous_epoch,
+            begun: false,
             end,
             chunks: Vec::new(),
             in_flight: Arc::default(),
@@ -100,7 +98,7 @@ impl Appender {
         let chunk = self.chunks.last_mut().expect("just made");
         record.append_to(lsn, self.epoch, &mut chunk.bytes);
         self.end = at + length;
-        self.filler_epoch = self.epoch;
+        self.begun = true;
         assert!(self.geometry.segment_of(self.end - 1) == self.geometry.segment_of(at));
         self.space.release(spend);
         Some(lsn)
@@ -118,10 +116,12 @@ impl Appender {
         (at + length <= self.space.prepared_end()).then_some(at)
     }
 
-    /// Fills what is left of the current segment.
+    /// Fills what is left of the current segment. Not before a run's first record: readers come
+    /// here in the epoch before, and know that a restart record may stand behind
+    /// ([`super::scan`]).
     fn close_segment(&mut self) {
         let left = self.geometry.left_in_segment(self.end);
-        if self.geometry.offset(self.end) == 0 || left < HEADER_BYTES as u64 {
+        if !self.begun || self.geometry.offset(self.end) == 0 || left < HEADER_BYTES as u64 {
             return;
         }
         let length = usize::try_from(left).expect("less than a record is left");
@@ -130,7 +130,7 @@ impl Appender {
             self.chunks.push(Chunk { start: self.end, bytes: Vec::new() });
         }
         let chunk = self.chunks.last_mut().expect("just made");
-        EncodedRecord::filler(length).append_to(lsn, self.filler_epoch, &mut chunk.bytes);
+        EncodedRecord::filler(length).append_to(lsn, self.epoch, &mut chunk.bytes);
     }
 
     /// Hands all that is not written to a writer; gives it with the log's end behind it.

@@ -74,8 +74,6 @@ pub struct LogPosition {
     pub durable: Lsn,
     /// The epoch of the run.
     pub epoch: u64,
-    /// The epoch of the record before, in which readers come here.
-    pub previous_epoch: u64,
 }
 
 /// The log of an open database.
@@ -207,7 +205,9 @@ impl Log {
                 let buffered = appender.buffered_bytes();
                 drop(appender);
                 if buffered > MOST_BUFFERED_BYTES {
-                    self.write_out()?;
+                    // The record is appended, whatever comes of this: a failure stops the engine,
+                    // and the next force tells.
+                    let _ = self.write_out();
                 }
                 return Ok(lsn);
             }
@@ -232,6 +232,11 @@ impl Log {
     /// Promises room for `bytes` if it is there already.
     pub fn try_reserve(&self, bytes: u64) -> bool {
         self.append.lock().try_reserve(bytes)
+    }
+
+    /// Whether the log has less room than it should keep for a restart.
+    pub fn is_short_of_room(&self) -> bool {
+        self.append.lock().is_short(0)
     }
 
     /// Gives back what a transaction reserved and did not need.

@@ -12,6 +12,8 @@
 //! ```
 //!
 //! Invariants:
+//! - a run whose restart record did not fit into its segment any more begins first in the next one; the
+//!   restart record's `durable_lsn` is the hole that it stands behind;
 //! - nothing read is trusted before its checksum, which covers LSN and epoch, was right;
 //! - the epoch changes only at a restart record, and only upwards;
 //! - every pointer in a record that is handed out points backwards.
@@ -22,7 +24,7 @@ use crate::disk::LogBytes;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::record::{
-    self, ALIGNMENT, EpochStart, LogRecord, max_record_bytes, padded, peek_length,
+    self, ALIGNMENT, EpochStart, LogRecord, RESTART_BYTES, max_record_bytes, padded, peek_length,
 };
 
 /// Bytes read at once for a single record: most records are shorter.
@@ -122,8 +124,12 @@ impl<'s> LogScan<'s> {
         let offset = offset_in(self.segments, lsn.get());
         let record = decode_at(self.segments, lsn, &bytes[offset..offset + length])?;
         self.watermark = self.watermark.max(record.durable_lsn());
-        if let LogRecord::Restart(restart) = &record {
-            self.epochs.restarted(lsn, restart.epoch);
+        if let LogRecord::Restart(restart) = &record
+            && !self.epochs.restarted(lsn, restart.epoch)
+        {
+            let expected = "a restart record with a higher epoch than any before";
+            let found = format!("epoch {}", restart.epoch);
+            return Err(Error::corrupt(self.segments.place(lsn), expected, found));
         }
         Ok(Some((lsn, record)))
     }
@@ -138,7 +144,11 @@ impl<'s> LogScan<'s> {
                 return Ok(None);
             }
             let Some(length) = self.valid_at(self.at)? else {
-                return self.hole();
+                match self.run_behind(self.position())? {
+                    Some(restart) => self.at = restart.get(),
+                    None => return self.hole(),
+                }
+                continue;
             };
             let offset = offset_in(self.segments, self.at);
             let (number, bytes) = self.current.as_ref().expect("loaded by valid_at");
@@ -183,6 +193,34 @@ impl<'s> LogScan<'s> {
             || restart_epoch(bytes)
                 .is_some_and(|declared| declared > epoch && record::verify(bytes, lsn, declared));
         Ok(valid.then_some(length))
+    }
+
+    /// A run that began at `end`, too near the end of the segment for its restart record, put that
+    /// first into the next one. It says itself that the log ended at `end`.
+    fn run_behind(&mut self, end: Lsn) -> Result<Option<Lsn>> {
+        let geometry = self.segments.geometry();
+        if geometry.left_in_segment(end.get()) >= padded(RESTART_BYTES) as u64 {
+            return Ok(None);
+        }
+        let next = geometry.segment_of(end.get()) + 1;
+        if !self.load(next)? {
+            return Ok(None);
+        }
+        let (at, epoch) = (geometry.first_record(next), self.epochs.at(end));
+        let (Some(lsn), Some((_, bytes))) = (Lsn::new(at), &self.current) else {
+            return Ok(None);
+        };
+        let bytes = bytes.get(offset_in(self.segments, at)..).unwrap_or_default();
+        let bytes = &bytes[..peek_length(bytes).unwrap_or(0)];
+        let began = match record::decode(bytes) {
+            Ok(LogRecord::Restart(restart)) => {
+                Some(restart.epoch) > epoch
+                    && restart.durable_lsn == end
+                    && record::verify(bytes, lsn, restart.epoch)
+            }
+            _ => false,
+        };
+        Ok(began.then_some(lsn))
     }
 
     /// Makes segment `number` the current one; false when there is none.
@@ -256,10 +294,16 @@ impl<'s> LogScan<'s> {
 }
 
 impl Epochs {
-    /// Notes a restart record that a scan came upon; those known already are passed over.
-    fn restarted(&mut self, lsn: Lsn, epoch: u64) {
-        if self.last().is_none_or(|last| last.lsn < lsn) {
-            self.push_back(EpochStart { lsn, epoch });
+    /// Notes a restart record that a scan came upon; those known already are passed over. Gives
+    /// whether its epoch can be.
+    fn restarted(&mut self, lsn: Lsn, epoch: u64) -> bool {
+        match self.last() {
+            Some(last) if last.lsn >= lsn => self.at(lsn) == Some(epoch),
+            Some(last) if last.epoch >= epoch => false,
+            _ => {
+                self.push_back(EpochStart { lsn, epoch });
+                true
+            }
         }
     }
 }

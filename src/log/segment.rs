@@ -153,7 +153,10 @@ impl Segments {
     /// [`Error::Corrupt`] when a segment was cut; those of the disk.
     pub fn open(disk: Arc<dyn Disk>, geometry: Geometry, database_id: u128) -> Result<Self> {
         let segments = Self::new(disk, geometry, database_id);
-        for number in segments.numbers_on_disk()? {
+        let numbers = segments.numbers_on_disk()?;
+        // A killed process may have left names in the page cache only.
+        segments.disk.sync_directory(LOG_DIRECTORY)?;
+        for number in numbers {
             let file = segments.disk.open(&geometry.name(number))?;
             if segments.header_is_valid(number, file.as_ref())? {
                 segments.files.lock().insert(number, file);
@@ -268,6 +271,16 @@ impl Segments {
             }
         }
         if removed { self.disk.sync_directory(LOG_DIRECTORY) } else { Ok(()) }
+    }
+
+    /// Writes the headers of all segments from `from` on again, and syncs them: a killed process may
+    /// have left them in the page cache only.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn make_headers_durable(&self, from: u64) -> Result<()> {
+        let files = self.files.lock().clone();
+        files.range(from..).try_for_each(|(number, file)| self.write_header(*number, file.as_ref()))
     }
 
     /// Prepares segment `number`: space, header, name, each durable before the next.

@@ -45,6 +45,7 @@ impl LogSpace {
     /// Bytes that records appended from `at` on can use for certain.
     fn usable(&self, at: u64) -> u64 {
         let per_segment = self.geometry.segment_bytes - SEGMENT_HEADER_BYTES - self.waste;
+        let at = self.geometry.record_position(at);
         let number = self.geometry.segment_of(at);
         let whole = (self.prepared_end / self.geometry.segment_bytes).saturating_sub(number);
         let current = self.geometry.end(number).min(self.prepared_end).saturating_sub(at);

@@ -37,7 +37,7 @@ fn log_on(disk: &SimDisk) -> Log {
     segments.prepare(1).unwrap();
     segments.prepare(2).unwrap();
     let start = lsn(SEGMENT_HEADER_BYTES);
-    let position = LogPosition { end: start, durable: start, epoch: 1, previous_epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: 1 };
     let log = Log::new(segments, &config(), Epochs::default(), position, Observers::default());
     log.began(start);
     log

@@ -192,7 +192,6 @@ fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, Reco
             let begin: &BeginBody = body.take()?;
             LogRecord::BeginCheckpoint(BeginCheckpoint {
                 durable_lsn: some_lsn(begin.durable_lsn, "durable_lsn")?,
-                next_txn: some_txn(begin.next_txn, "next_txn")?,
                 restart_lsn: some_lsn(begin.restart_lsn, "restart_lsn")?,
             })
         }
@@ -229,6 +228,7 @@ fn decode_end_checkpoint(body: &mut Body<'_>) -> Result<EndCheckpoint, RecordFau
     Ok(EndCheckpoint {
         durable_lsn: some_lsn(end.durable_lsn, "durable_lsn")?,
         begin_lsn: some_lsn(end.begin_lsn, "begin_lsn")?,
+        next_txn: some_txn(end.next_txn, "next_txn")?,
         part: end.part.get(),
         parts: end.parts.get(),
         dirty_pages,

@@ -136,7 +136,6 @@ fn encode(record: &LogRecord<'_>, out: &mut Vec<u8>) {
         LogRecord::BeginCheckpoint(begin) => out.extend_from_slice(
             BeginBody {
                 durable_lsn: U64::new(begin.durable_lsn.get()),
-                next_txn: U64::new(begin.next_txn.get()),
                 restart_lsn: U64::new(begin.restart_lsn.get()),
             }
             .as_bytes(),
@@ -183,6 +182,7 @@ fn encode_end_checkpoint(end: &EndCheckpoint, out: &mut Vec<u8>) {
     let body = EndCheckpointBody {
         durable_lsn: U64::new(end.durable_lsn.get()),
         begin_lsn: U64::new(end.begin_lsn.get()),
+        next_txn: U64::new(end.next_txn.get()),
         part: U32::new(end.part),
         parts: U32::new(end.parts),
         dirty_pages: count(end.dirty_pages.len()),

@@ -12,6 +12,9 @@ pub const HEADER_BYTES: usize = size_of::<Header>();
 /// Bytes of a compensation record beside those of its operation.
 pub const COMPENSATION_FIELDS_BYTES: usize = HEADER_BYTES + size_of::<PageBody>() + 8;
 
+/// Bytes of a restart record.
+pub const RESTART_BYTES: usize = HEADER_BYTES + size_of::<RestartBody>();
+
 /// Room beside two images of a page's bytes: header and fields of an update record.
 const FIELDS_BYTES: usize = 256;
 
@@ -47,7 +50,6 @@ pub(super) struct CommitBody {
 #[repr(C)]
 pub(super) struct BeginBody {
     pub(super) durable_lsn: U64,
-    pub(super) next_txn: U64,
     pub(super) restart_lsn: U64,
 }
 
@@ -56,6 +58,7 @@ pub(super) struct BeginBody {
 pub(super) struct EndCheckpointBody {
     pub(super) durable_lsn: U64,
     pub(super) begin_lsn: U64,
+    pub(super) next_txn: U64,
     pub(super) part: U32,
     pub(super) parts: U32,
     pub(super) dirty_pages: U32,
@@ -92,8 +95,8 @@ pub(super) struct RestartBody {
 
 const _: () = assert!(size_of::<PageBody>() == 16);
 const _: () = assert!(size_of::<CommitBody>() == 17);
-const _: () = assert!(size_of::<BeginBody>() == 24);
-const _: () = assert!(size_of::<EndCheckpointBody>() == 32);
+const _: () = assert!(size_of::<BeginBody>() == 16);
+const _: () = assert!(size_of::<EndCheckpointBody>() == 40);
 const _: () = assert!(size_of::<DirtyPageLine>() == 16);
 const _: () = assert!(size_of::<TransactionLine>() == 40);
 const _: () = assert!(size_of::<RestartBody>() == 40);

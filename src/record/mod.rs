@@ -35,8 +35,8 @@ pub use decode::{
 };
 pub use encode::EncodedRecord;
 pub use layout::{
-    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, checkpoint_bytes, max_record_bytes,
-    padded,
+    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, RESTART_BYTES, checkpoint_bytes,
+    max_record_bytes, padded,
 };
 
 use std::fmt;
@@ -137,8 +137,6 @@ pub struct NestedTopActionEnd {
 pub struct BeginCheckpoint {
     /// Up to where the log was durable when this was appended.
     pub durable_lsn: Lsn,
-    /// No transaction so far has this number or a higher one.
-    pub next_txn: TxnId,
     /// The restart record of the run that took the checkpoint.
     pub restart_lsn: Lsn,
 }
@@ -150,6 +148,8 @@ pub struct EndCheckpoint {
     pub durable_lsn: Lsn,
     /// The checkpoint's begin record.
     pub begin_lsn: Lsn,
+    /// No transaction with a record before the checkpoint has this number or a higher one.
+    pub next_txn: TxnId,
     /// Which part this is, from 0.
     pub part: u32,
     /// How many parts there are; the checkpoint is complete with the last.

@@ -68,6 +68,7 @@ fn end_checkpoint() -> impl Strategy<Value = LogRecord<'static>> {
             LogRecord::EndCheckpoint(EndCheckpoint {
                 durable_lsn,
                 begin_lsn,
+                next_txn: TxnId::FIRST,
                 part,
                 parts,
                 dirty_pages,

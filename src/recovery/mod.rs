@@ -80,7 +80,12 @@ pub fn restart(
     let redo = analysis.make_durable()?;
     let undo = redo.run()?;
     let (engine, mut report) = undo.run()?;
-    let checkpoint = engine.checkpointer.checkpoint()?;
+    let log = engine.transactions.log();
+    if log.is_short_of_room() {
+        // On a full disk only truncating the log makes room, and dirty pages hold it back.
+        engine.transactions.pool().flush_all()?;
+    }
+    let checkpoint = engine.checkpointer.checkpoint_after_restart()?;
     report.checkpoint_lsn = checkpoint.begin_lsn;
     report.duration = began.elapsed();
     observers.emit(|| Event::Opened);

@@ -43,13 +43,17 @@ impl Redo {
     /// bytes that are not on the disk.
     pub(super) fn begin(analysis: Analysis) -> Result<Self> {
         let Analysis { mut control, config, observers, segments, tables, file, .. } = analysis;
-        let previous_epoch = analysis.epochs.last().map_or(0, |run| run.epoch);
-        let epoch = control.highest_epoch().max(previous_epoch) + 1;
+        let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
+        let epoch = control.highest_epoch().max(logged) + 1;
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;
         })?;
         segments.remove_strangers()?;
+        let current = segments.geometry().segment_of(analysis.end.get());
+        if segments.file(current).is_none() {
+            segments.prepare(current)?; // The log ends exactly with its last segment.
+        }
         let mut durable = MadeDurable {
             clean: analysis.clean,
             tail_rewritten: 0,
@@ -58,12 +62,12 @@ impl Redo {
         };
         let mut double_write = analysis.double_write;
         if !analysis.clean {
+            segments.make_headers_durable(current)?;
             durable.tail_rewritten = rewrite_tail(&segments, analysis.durable, analysis.end)?;
             let (from, to) = (analysis.durable, analysis.end);
             observers.emit(|| Event::TailRewritten { from, to });
         }
-        let position =
-            LogPosition { end: analysis.end, durable: analysis.end, epoch, previous_epoch };
+        let position = LogPosition { end: analysis.end, durable: analysis.end, epoch };
         let log = Log::new(segments, &config, analysis.epochs, position, observers.clone());
         if !analysis.clean {
             restore(&file, &mut double_write, &analysis.batch, &log, &observers, &mut durable)?;

@@ -62,7 +62,6 @@ impl Rebuilt {
                 self.transactions.remove(end.link.txn);
                 self.ended.insert(end.link.txn);
             }
-            LogRecord::BeginCheckpoint(begin) => self.next_txn = self.next_txn.max(begin.next_txn),
             LogRecord::Restart(restart) => self.next_txn = self.next_txn.max(restart.next_txn),
             LogRecord::EndCheckpoint(end) if end.begin_lsn == self.begin_lsn => {
                 self.read_end_checkpoint(lsn, end)?;
@@ -117,6 +116,7 @@ impl Rebuilt {
             return Err("a part of the checkpoint that is not the next one");
         }
         self.parts = (end.part + 1, end.parts);
+        self.next_txn = self.next_txn.max(end.next_txn);
         for (page, rec_lsn) in &end.dirty_pages {
             if *rec_lsn > lsn {
                 return Err("a rec_lsn from the future");

@@ -102,6 +102,7 @@ impl TransactionManager {
             entry,
             reserved: 0,
             owed: 0,
+            nested: Vec::new(),
             encoded: EncodedRecord::default(),
             ended: false,
         }
@@ -136,12 +137,24 @@ impl TransactionManager {
         }
     }
 
-    /// The transaction table at this moment: all whose first record is appended, or will be.
+    /// The transaction table at this moment.
     #[must_use]
     pub fn transaction_table(&self) -> TransactionTable {
         let mut table = TransactionTable::default();
         for (id, entry) in self.active.lock().values() {
             table.insert(*id, *entry);
+        }
+        table
+    }
+
+    /// Of the transaction table, those who have logged something: the others have nothing to lose.
+    #[must_use]
+    pub fn logged(&self) -> TransactionTable {
+        let mut table = TransactionTable::default();
+        for (id, entry) in self.active.lock().values() {
+            if entry.last_lsn.is_some() {
+                table.insert(*id, *entry);
+            }
         }
         table
     }

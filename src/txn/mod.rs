@@ -35,9 +35,10 @@ mod undo;
 
 pub use commit::{AfterCommit, CommitTicket};
 pub use manager::TransactionManager;
-pub use undo::{NestedStart, Savepoint};
+pub use undo::Savepoint;
 
 use manager::TransactionKey;
+use undo::NestedStart;
 
 use crate::buffer::PageWrite;
 use crate::error::{Error, Result};
@@ -89,6 +90,8 @@ pub struct Transaction {
     reserved: u64,
     /// Of it, what rolling back or committing will certainly need.
     owed: u64,
+    /// Nested top actions under way, the innermost last.
+    nested: Vec<NestedStart>,
     encoded: EncodedRecord,
     ended: bool,
 }

@@ -16,8 +16,8 @@ pub struct Savepoint {
 }
 
 /// Where a nested top action began.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NestedStart {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NestedStart {
     last_lsn: Option<Lsn>,
     undo_next_lsn: Option<Lsn>,
     owed: u64,
@@ -33,13 +33,19 @@ impl Transaction {
     /// Undoes everything since the savepoint. Locks stay.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for another transaction's savepoint. Any failure to undo is final.
+    /// [`Error::InvalidInput`] for another transaction's savepoint, and for one from before the
+    /// nested top action under way. Any failure to undo is final.
     pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
         if savepoint.txn != self.id {
             return Err(Error::InvalidInput(format!(
                 "a savepoint of {} is of no use to {}",
                 savepoint.txn, self.id
             )));
+        }
+        if self.nested.last().is_some_and(|start| savepoint.last_lsn < start.last_lsn) {
+            return Err(Error::InvalidInput(
+                "a nested top action cannot roll back to before it began: end it first".into(),
+            ));
         }
         while self.entry.undo_next_lsn > savepoint.last_lsn {
             self.undo_or_stop()?;
@@ -56,8 +62,14 @@ impl Transaction {
         self.roll_back()
     }
 
+    /// A rollback that fails stops the engine: the locks must not be released over half of it.
     pub(super) fn roll_back(&mut self) -> Result<()> {
-        self.manager.log().poison().check()?;
+        let log = Arc::clone(self.manager.log());
+        log.poison().check()?;
+        self.roll_back_whole().map_err(|error| log.poison().stop(error))
+    }
+
+    fn roll_back_whole(&mut self) -> Result<()> {
         if self.reserved == 0 {
             if self.manager.log().try_reserve(END_BYTES) {
                 self.reserved = END_BYTES;
@@ -71,7 +83,7 @@ impl Transaction {
             self.told(lsn, "Rollback", None);
         }
         while self.entry.undo_next_lsn.is_some() {
-            self.undo_or_stop()?;
+            self.undo_next()?;
         }
         self.end_in_place()
     }
@@ -164,26 +176,29 @@ impl Transaction {
     ///
     /// # Errors
     /// [`Error::DiskFull`]; nothing began then.
-    pub fn begin_nested(&mut self) -> Result<NestedStart> {
+    pub fn begin_nested(&mut self) -> Result<()> {
         self.prepare(NESTED_END_BYTES)?;
-        let start = NestedStart {
+        self.nested.push(NestedStart {
             last_lsn: self.entry.last_lsn,
             undo_next_lsn: self.entry.undo_next_lsn,
             owed: self.owed,
-        };
+        });
         self.owed += NESTED_END_BYTES;
-        Ok(start)
+        Ok(())
     }
 
-    /// Ends a nested top action with the dummy compensation record, which leads undo around it.
-    /// Nothing is written if the action did nothing.
+    /// Ends the innermost nested top action with the dummy compensation record, which leads undo
+    /// around it. Nothing is written if the action did nothing.
     ///
     /// # Errors
     /// Final ones.
-    pub fn end_nested(&mut self, start: NestedStart) -> Result<()> {
+    ///
+    /// # Panics
+    /// If no nested top action is under way.
+    pub fn end_nested(&mut self) -> Result<()> {
+        let start = self.nested.pop().expect("a nested top action is under way");
         if self.entry.last_lsn != start.last_lsn {
-            // Had the transaction been rolled back to before the action, undo is further already.
-            let undo_next_lsn = start.undo_next_lsn.min(self.entry.undo_next_lsn);
+            let undo_next_lsn = start.undo_next_lsn;
             let record = NestedTopActionEnd { link: self.link(), undo_next_lsn };
             self.encoded.set(&LogRecord::NestedTopActionEnd(record));
             let lsn = self.append(UndoNext::At(undo_next_lsn), None)?;
@@ -191,5 +206,11 @@ impl Transaction {
         }
         self.owed = self.owed.min(start.owed);
         Ok(())
+    }
+
+    /// Gives the innermost nested top action up: what it did is an ordinary part of the
+    /// transaction.
+    pub fn abandon_nested(&mut self) {
+        self.nested.pop();
     }
 }

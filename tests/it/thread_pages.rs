@@ -58,7 +58,7 @@ fn one_transaction(db: &Db, list: Place, client: usize, seed: u64) -> Result<(),
         let at = mix(seed + change * 31) as usize % MOST_OWNED;
         change_entry(&mut txn, list, at, client as u8)?;
     }
-    let here = txn.savepoint();
+    let here = txn.savepoint()?;
     change_entry(&mut txn, list, mix(seed + 7) as usize % MOST_OWNED, client as u8)?;
     txn.rollback_to(here)?;
     match seed % 5 {

@@ -67,7 +67,7 @@ fn transfer(db: &Db, bank: &Bank, client: usize, seed: u64) -> Result<bool, Erro
         txn.rollback()?;
         return Ok(false);
     }
-    let here = txn.savepoint();
+    let here = txn.savepoint()?;
     add(&mut txn, pick(8), 5)?;
     txn.rollback_to(here)?;
     add(&mut txn, pick(16), 1)?;

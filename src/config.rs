@@ -12,6 +12,8 @@ pub const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 pub const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Fewest frames a buffer pool can have.
 pub const MIN_FRAMES: usize = 16;
+/// Most frames a buffer pool can have: with pages of 4 KiB, 64 GiB.
+pub const MAX_FRAMES: usize = 1 << 24;
 /// A segment holds at least this many pages' worth of log, so that any record fits.
 const MIN_PAGES_PER_SEGMENT: u64 = 8;
 
@@ -66,6 +68,12 @@ impl Config {
         if self.frames < MIN_FRAMES {
             return Err(Error::InvalidInput(format!(
                 "a buffer pool of {} frames is too small: at least {MIN_FRAMES} are needed",
+                self.frames
+            )));
+        }
+        if self.frames > MAX_FRAMES {
+            return Err(Error::InvalidInput(format!(
+                "a buffer pool of {} frames is too large: at most {MAX_FRAMES} can be had",
                 self.frames
             )));
         }

@@ -93,7 +93,8 @@ impl SpaceMap {
         let page = self.take_free_page(txn)?;
         self.hint.store(page.0 + 1, Ordering::Relaxed);
         if let Err(error) = self.make_ready(txn, page) {
-            txn.rollback_to(before)?; // Else nobody would know of the page.
+            // Else nobody would know of the page. Should this fail too, the engine stops.
+            let _ = txn.rollback_to(before);
             return Err(error);
         }
         Ok(page)
@@ -157,7 +158,9 @@ impl SpaceMap {
         let free = self.entry(map.page(), map.bytes(), entry)? == PageState::Free;
         // Under a latch a lock is only tried for.
         let name = LockName::PageExistence(page);
-        if !free || !txn.manager().locks().try_lock(txn.id(), name, Mode::Exclusive) {
+        // A page that anybody has locked, this transaction too, may still be wanted back by undo.
+        let locks = txn.manager().locks();
+        if !free || locks.is_locked(name) || !locks.try_lock(txn.id(), name, Mode::Exclusive) {
             return Ok(false);
         }
         let op = PageOp::SetState { entry, state: PageState::Used };

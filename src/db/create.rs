@@ -22,6 +22,8 @@ use crate::sync::Arc;
 
 const CREATING_FILE: &str = "creating";
 const LOCK_FILE: &str = "LOCK";
+/// Epoch of the records that make a database; every run has a higher one.
+const FIRST_EPOCH: u64 = 1;
 
 /// What a directory holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +44,7 @@ pub enum Found {
 pub fn look(disk: &dyn Disk) -> Result<Found> {
     let names = disk.list("")?;
     let has = |name: &str| names.iter().any(|other| other == name);
-    if has(CREATING_FILE) {
+    if has(CREATING_FILE) && !was_opened(disk) {
         return Ok(Found::Unfinished);
     }
     if has(CONTROL_FILE) {
@@ -59,6 +61,12 @@ pub fn look(disk: &dyn Disk) -> Result<Found> {
             Err(Error::NotADatabase { path: disk.location(), reason })
         }
     }
+}
+
+/// Whether the control file is one that a run has written: then the mark is left over from a removal
+/// that was lost, and means nothing.
+fn was_opened(disk: &dyn Disk) -> bool {
+    ControlFile::open(disk).is_ok_and(|control| control.highest_epoch() > FIRST_EPOCH)
 }
 
 /// Makes a new, cleanly closed database in an empty directory, or over one that was never finished.
@@ -123,7 +131,7 @@ fn remove_unfinished(disk: &dyn Disk) -> Result<()> {
 
 fn first_log(segments: Segments, config: &Config, observers: &Observers) -> Result<Log> {
     let start = Lsn::new(segments.geometry().first_record(1)).expect("behind the header");
-    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: FIRST_EPOCH };
     let log = Log::new(segments, config, Epochs::default(), position, observers.clone());
     while log.prepare_step()? {}
     Ok(log)

@@ -76,10 +76,15 @@ impl Db {
     /// change the page waits.
     ///
     /// # Errors
-    /// [`crate::Error::Corrupt`], [`crate::Error::OutOfFrames`], [`crate::Error::Closed`].
+    /// [`crate::Error::NoSuchPage`] beyond the end of the file, [`crate::Error::Corrupt`],
+    /// [`crate::Error::OutOfFrames`], [`crate::Error::Closed`].
     pub fn fix_page(&self, page: PageId) -> Result<PageRead<'_>> {
-        self.shared.check_open()?;
-        self.shared.engine.transactions.pool().fix_read(page)
+        self.shared.check_not_closed()?;
+        let pool = self.shared.engine.transactions.pool();
+        if page.0 >= pool.pages() {
+            return Err(crate::Error::NoSuchPage { page });
+        }
+        pool.fix_read(page)
     }
 
     /// What the space map says of a page; `None` beyond the end of the file.
@@ -87,7 +92,7 @@ impl Db {
     /// # Errors
     /// As [`Db::fix_page`].
     pub fn page_state(&self, page: PageId) -> Result<Option<PageState>> {
-        self.shared.check_open()?;
+        self.shared.check_not_closed()?;
         self.shared.engine.space.state(page)
     }
 

@@ -162,6 +162,14 @@ impl Db {
 
 impl Shared {
     fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        self.engine.transactions.log().poison().check()
+    }
+
+    /// Looking at what is in memory is still allowed when the engine has stopped.
+    fn check_not_closed(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 

@@ -79,7 +79,7 @@ mod tests;
 
 use std::fmt;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{PageId, SlotId, TxnId};
 use crate::sync::Mutex;
 use table::{Reply, Table};
@@ -177,6 +177,9 @@ impl LockManager {
             Reply::Granted(acquired) => Ok(acquired),
             Reply::Wait(acquired, granted) => {
                 while table.is_waiting(txn) {
+                    if let Some(reason) = table.stopped() {
+                        return Err(Error::Poisoned { reason });
+                    }
                     granted.wait(&mut table);
                 }
                 Ok(acquired)
@@ -201,6 +204,12 @@ impl LockManager {
     /// `End` record allows it, and not before: there is no way to release a single lock.
     pub fn release_all(&self, txn: TxnId) {
         self.table.lock().release_all(txn);
+    }
+
+    /// Wakes all who wait, for ever: the engine has stopped, and nobody may ever release anything.
+    /// Their requests stay in the queue, and fail with [`Error::Poisoned`].
+    pub fn stop(&self, reason: &str) {
+        self.table.lock().stop(reason);
     }
 
     /// What `txn` holds, in the order in which it was granted.

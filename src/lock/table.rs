@@ -18,6 +18,8 @@ use crate::sync::{Arc, Condvar};
 pub(super) struct Table {
     pub(super) locks: HashMap<LockName, Lock, BuildNumberHasher>,
     pub(super) transactions: HashMap<TxnId, Holdings, BuildNumberHasher>,
+    /// Why nobody shall wait any more.
+    stopped: Option<String>,
 }
 
 /// One lock that someone holds.
@@ -215,6 +217,18 @@ impl Table {
 
     fn waits_for(&self, txn: TxnId) -> Option<LockName> {
         self.transactions.get(&txn)?.waits_for
+    }
+
+    /// Nobody shall wait any more.
+    pub(super) fn stop(&mut self, reason: &str) {
+        self.stopped.get_or_insert_with(|| reason.to_owned());
+        for waiter in self.locks.values().flat_map(|lock| &lock.waiters) {
+            waiter.granted.notify_one();
+        }
+    }
+
+    pub(super) fn stopped(&self) -> Option<String> {
+        self.stopped.clone()
     }
 
     pub(super) fn is_waiting(&self, txn: TxnId) -> bool {

@@ -113,7 +113,9 @@ impl Appender {
             at = geometry.first_record(geometry.segment_of(at - 1) + 1);
         }
         assert!(length <= geometry.left_in_segment(at), "a record fits into a segment");
-        (at + length <= self.space.prepared_end()).then_some(at)
+        // A prepared segment is always left beyond the end: a log that seems to end with its last
+        // segment has lost one.
+        (geometry.record_position(at + length) < self.space.prepared_end()).then_some(at)
     }
 
     /// Fills what is left of the current segment. Not before a run's first record: readers come

@@ -75,6 +75,7 @@ impl Log {
     /// # Errors
     /// As [`Log::force`].
     pub fn force_all(&self) -> Result<DurableLsn> {
+        self.poison.check()?;
         let end = self.end_lsn();
         if self.flushed_lsn() >= end {
             return Ok(DurableLsn(self.flushed_lsn()));

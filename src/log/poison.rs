@@ -12,17 +12,29 @@ use crate::sync::{AtomicBool, Mutex, Ordering};
 pub struct Poison {
     stopped: AtomicBool,
     reason: Mutex<Option<String>>,
+    /// Who must be told at once.
+    listeners: Mutex<Vec<Listener>>,
 }
+
+/// Called once, with the reason.
+type Listener = Box<dyn Fn(&str) + Send + Sync>;
 
 impl Poison {
     /// Stops the engine because of `error`; the first reason stands. Gives the error back.
     pub fn stop(&self, error: Error) -> Error {
         let mut reason = self.reason.lock();
-        if reason.is_none() {
-            *reason = Some(error.to_string());
-        }
+        let first = reason.is_none();
+        let reason = reason.get_or_insert_with(|| error.to_string()).clone();
         self.stopped.store(true, Ordering::Release);
+        if first {
+            self.listeners.lock().iter().for_each(|listener| listener(&reason));
+        }
         error
+    }
+
+    /// Lets `listener` know when the engine stops.
+    pub fn on_stop(&self, listener: Box<dyn Fn(&str) + Send + Sync>) {
+        self.listeners.lock().push(listener);
     }
 
     /// Refuses to go on once the engine was stopped.

@@ -16,7 +16,8 @@
 //!   no write into the segment can fail for want of space;
 //! - a recycled segment gets its new header before its new name; the old records in it never
 //!   validate, because the checksum of a record covers its LSN;
-//! - numbers on disk are contiguous from the oldest retained to the last prepared segment.
+//! - numbers on disk are contiguous from the oldest required to the segment in which the log ends, and
+//!   there is at least one prepared segment beyond that.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -237,36 +238,22 @@ impl Segments {
         })
     }
 
-    /// Refuses a log from which a segment is missing between `from` and the last one.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`] naming the segment.
-    pub fn check_contiguous(&self, from: Lsn) -> Result<()> {
-        let first = self.geometry.segment_of(from.get());
-        let last = self.numbers().map_or(first, |numbers| (*numbers.end()).max(first));
-        let files = self.files.lock();
-        match (first..=last).find(|number| !files.contains_key(number)) {
-            None => Ok(()),
-            Some(missing) => Err(Error::corrupt(
-                Place::Log {
-                    segment: self.path(missing),
-                    lsn: from.max(Lsn::new(self.geometry.first_record(missing)).unwrap_or(from)),
-                },
-                format!("a log segment (segments {first} to {last} are needed)"),
-                "no file with a valid header",
-            )),
-        }
-    }
-
-    /// Removes segment files that have no valid header: what a crash left of a preparation.
+    /// Removes files that are no segments, or stand behind a gap beyond `current`: what a crash left
+    /// of a preparation.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn remove_strangers(&self) -> Result<()> {
+    pub fn remove_strangers(&self, current: u64) -> Result<()> {
+        let mut files = self.files.lock();
+        let gap = (current..).find(|number| !files.contains_key(number)).unwrap_or(current);
+        files.split_off(&gap);
+        let known: Vec<String> = files.keys().map(|number| self.geometry.name(*number)).collect();
+        drop(files);
         let mut removed = false;
-        for number in self.numbers_on_disk()? {
-            if self.file(number).is_none() {
-                self.disk.remove(&self.geometry.name(number))?;
+        for name in self.disk.list(LOG_DIRECTORY)? {
+            let name = format!("{LOG_DIRECTORY}/{name}");
+            if !known.contains(&name) {
+                self.disk.remove(&name)?;
                 removed = true;
             }
         }
@@ -281,6 +268,23 @@ impl Segments {
     pub fn make_headers_durable(&self, from: u64) -> Result<()> {
         let files = self.files.lock().clone();
         files.range(from..).try_for_each(|(number, file)| self.write_header(*number, file.as_ref()))
+    }
+
+    /// Gives all segments beyond `current`, which hold nothing yet, their names anew, and syncs
+    /// the directory: a sync of it may have failed, and would then say "done" for the old names.
+    /// Should a crash come between, a segment that holds nothing is lost.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn make_names_durable(&self, current: u64) -> Result<()> {
+        let numbers: Vec<u64> = self.files.lock().range(current + 1..).map(|(n, _)| *n).collect();
+        for number in numbers {
+            let name = self.geometry.name(number);
+            let aside = format!("{name}.renamed");
+            self.disk.rename(&name, &aside)?;
+            self.disk.rename(&aside, &name)?;
+        }
+        self.disk.sync_directory(LOG_DIRECTORY)
     }
 
     /// Prepares segment `number`: space, header, name, each durable before the next.

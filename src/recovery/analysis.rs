@@ -64,7 +64,6 @@ impl Analysis {
         let master = control.master();
         let geometry = Geometry { segment_bytes: config.segment_bytes };
         let segments = Segments::open(Arc::clone(&disk), geometry, master.database_id)?;
-        segments.check_contiguous(control.oldest_required_lsn())?;
         let from = master.checkpoint_lsn;
         observers.emit(|| Event::AnalysisBegan { from });
         let oldest = control.oldest_required_lsn();
@@ -197,6 +196,7 @@ fn scan(
             "bytes that are none",
         ));
     }
+    segments.file_of(end)?; // A prepared segment is always left beyond the end.
     if !tables.is_complete() {
         return Err(Error::corrupt(
             segments.place(end),

@@ -49,11 +49,8 @@ impl Redo {
             master.epoch = epoch;
             master.clean_end_lsn = None;
         })?;
-        segments.remove_strangers()?;
         let current = segments.geometry().segment_of(analysis.end.get());
-        if segments.file(current).is_none() {
-            segments.prepare(current)?; // The log ends exactly with its last segment.
-        }
+        segments.remove_strangers(current)?;
         let mut durable = MadeDurable {
             clean: analysis.clean,
             tail_rewritten: 0,
@@ -63,6 +60,7 @@ impl Redo {
         let mut double_write = analysis.double_write;
         if !analysis.clean {
             segments.make_headers_durable(current)?;
+            segments.make_names_durable(current)?;
             durable.tail_rewritten = rewrite_tail(&segments, analysis.durable, analysis.end)?;
             let (from, to) = (analysis.durable, analysis.end);
             observers.emit(|| Event::TailRewritten { from, to });

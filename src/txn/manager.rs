@@ -22,7 +22,7 @@ slotmap::new_key_type! {
 pub struct TransactionManager {
     log: Arc<Log>,
     pool: Arc<BufferPool>,
-    locks: LockManager,
+    locks: Arc<LockManager>,
     observers: Observers,
     /// Changed inside the log's append (its mutex is taken first, this one second).
     active: Mutex<SlotMap<TransactionKey, (TxnId, TransactionEntry)>>,
@@ -35,10 +35,13 @@ impl TransactionManager {
     /// No transaction is under way; the next gets the number `next`.
     #[must_use]
     pub fn new(log: Arc<Log>, pool: Arc<BufferPool>, next: TxnId, observers: Observers) -> Self {
+        let locks = Arc::new(LockManager::new());
+        let waiting = Arc::clone(&locks);
+        log.poison().on_stop(Box::new(move |reason| waiting.stop(reason)));
         Self {
             log,
             pool,
-            locks: LockManager::new(),
+            locks,
             observers,
             active: Mutex::default(),
             next: AtomicU64::new(next.get()),

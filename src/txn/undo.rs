@@ -1,12 +1,16 @@
 //! Undoing: total rollback, rollback to a savepoint, nested top actions.
 
 use super::{END_BYTES, NESTED_END_BYTES, Transaction, UndoNext};
+use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::ids::{Lsn, TxnId};
+use crate::ids::{Lsn, PageId, TxnId};
 use crate::record::{LogRecord, NestedTopActionEnd, Rollback, Undo};
 use crate::sync::Arc;
 use crate::tables::TransactionState;
+
+/// How often undo tries to get a frame, each time waiting half a second, before the engine stops.
+const UNDO_TRIES_FOR_A_FRAME: usize = 20;
 
 /// A moment in a transaction to which it can be rolled back, any number of times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +25,17 @@ pub(super) struct NestedStart {
     last_lsn: Option<Lsn>,
     undo_next_lsn: Option<Lsn>,
     owed: u64,
+}
+
+/// Fixes a page for undo, which must not fail because others keep every frame for a moment.
+fn fix_patiently(pool: &BufferPool, page: PageId) -> Result<PageWrite<'_>> {
+    for _ in 1..UNDO_TRIES_FOR_A_FRAME {
+        match pool.fix_write(page) {
+            Err(Error::OutOfFrames { .. }) => {}
+            other => return other,
+        }
+    }
+    pool.fix_write(page)
 }
 
 impl Transaction {
@@ -140,7 +155,7 @@ impl Transaction {
                 Undo::RedoOnly => self.step_back(update.link.prev_lsn),
                 Undo::Physical(op) => {
                     let manager = Arc::clone(&self.manager);
-                    let mut page = manager.pool().fix_write(update.page)?;
+                    let mut page = fix_patiently(manager.pool(), update.page)?;
                     let undo_next_lsn = update.link.prev_lsn;
                     let clr_lsn = self.compensate(&mut page, op, undo_next_lsn)?;
                     let (txn, page) = (self.id, update.page);

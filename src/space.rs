@@ -158,9 +158,9 @@ impl SpaceMap {
         let free = self.entry(map.page(), map.bytes(), entry)? == PageState::Free;
         // Under a latch a lock is only tried for.
         let name = LockName::PageExistence(page);
-        // A page that anybody has locked, this transaction too, may still be wanted back by undo.
-        let locks = txn.manager().locks();
-        if !free || locks.is_locked(name) || !locks.try_lock(txn.id(), name, Mode::Exclusive) {
+        // What this transaction itself has allocated or freed before, undo may still want back.
+        let (locks, own) = (txn.manager().locks(), Mode::Exclusive);
+        if !free || locks.holds(txn.id(), name, own) || !locks.try_lock(txn.id(), name, own) {
             return Ok(false);
         }
         let op = PageOp::SetState { entry, state: PageState::Used };

@@ -82,7 +82,7 @@ impl Db {
         self.shared.check_not_closed()?;
         let pool = self.shared.engine.transactions.pool();
         if page.0 >= pool.pages() {
-            return Err(crate::Error::NoSuchPage { page });
+            return Err(crate::error::Error::NoSuchPage { page });
         }
         pool.fix_read(page)
     }

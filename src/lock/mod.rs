@@ -178,6 +178,7 @@ impl LockManager {
             Reply::Wait(acquired, granted) => {
                 while table.is_waiting(txn) {
                     if let Some(reason) = table.stopped() {
+                        table.withdraw(txn);
                         return Err(Error::Poisoned { reason });
                     }
                     granted.wait(&mut table);
@@ -194,6 +195,12 @@ impl LockManager {
         self.table.lock().try_acquire(txn, name, mode).is_some()
     }
 
+    /// Whether `txn` holds the lock, and in that mode.
+    #[must_use]
+    pub fn holds(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
+        self.table.lock().holds(txn, name, mode)
+    }
+
     /// Whether any transaction holds the lock.
     #[must_use]
     pub fn is_locked(&self, name: LockName) -> bool {
@@ -207,7 +214,7 @@ impl LockManager {
     }
 
     /// Wakes all who wait, for ever: the engine has stopped, and nobody may ever release anything.
-    /// Their requests stay in the queue, and fail with [`Error::Poisoned`].
+    /// Their requests fail with [`Error::Poisoned`].
     pub fn stop(&self, reason: &str) {
         self.table.lock().stop(reason);
     }

@@ -227,6 +227,20 @@ impl Table {
         }
     }
 
+    /// Takes a request back; only once nobody is granted anything any more.
+    pub(super) fn withdraw(&mut self, txn: TxnId) {
+        assert!(self.stopped.is_some(), "requests are taken back only when all has stopped");
+        let Some(holdings) = self.transactions.get_mut(&txn) else { return };
+        if let Some(lock) = holdings.waits_for.take().and_then(|name| self.locks.get_mut(&name)) {
+            lock.waiters.retain(|waiter| waiter.txn != txn);
+        }
+    }
+
+    pub(super) fn holds(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
+        let held = |lock: &Lock| lock.mode == mode && lock.holders.contains(&txn);
+        self.locks.get(&name).is_some_and(held)
+    }
+
     pub(super) fn stopped(&self) -> Option<String> {
         self.stopped.clone()
     }

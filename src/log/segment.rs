@@ -238,6 +238,19 @@ impl Segments {
         })
     }
 
+    /// Refuses a log from which a segment of `from..=to` is missing.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] naming the segment.
+    pub fn check_contiguous(&self, from: Lsn, to: Lsn) -> Result<()> {
+        let first = self.geometry.segment_of(from.get());
+        for number in first..=self.geometry.segment_of(to.get()) {
+            let start = Lsn::new(self.geometry.first_record(number)).unwrap_or(from);
+            self.file_of(from.max(start))?;
+        }
+        Ok(())
+    }
+
     /// Removes files that are no segments, or stand behind a gap beyond `current`: what a crash left
     /// of a preparation.
     ///

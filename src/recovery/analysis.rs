@@ -65,6 +65,7 @@ impl Analysis {
         let geometry = Geometry { segment_bytes: config.segment_bytes };
         let segments = Segments::open(Arc::clone(&disk), geometry, master.database_id)?;
         let from = master.checkpoint_lsn;
+        segments.check_contiguous(control.oldest_required_lsn(), from)?;
         observers.emit(|| Event::AnalysisBegan { from });
         let oldest = control.oldest_required_lsn();
         let epochs = follow_epochs(&segments, config.page_size, &master, oldest)?;

@@ -1,5 +1,19 @@
 //! All integration tests, in one binary.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+mod bad_disks;
+mod bad_input;
+mod common;
+mod crash_points;
+#[cfg(feature = "cli")]
+mod demo;
+mod file_disk;
+mod histories;
+#[cfg(feature = "cli")]
+mod kill;
+mod log_ends;
+mod scenarios;
 mod smoke;
+mod thread_pages;
+mod threads;
 mod tidy;

@@ -89,6 +89,15 @@ impl Image {
         }
     }
 
+    /// Applies a change that was synced: a renamed file has its new name then, also if the old one
+    /// never became durable.
+    pub(super) fn apply_synced(&mut self, change: &Change) {
+        self.apply(change);
+        if let Change::Rename { inode, to, .. } = change {
+            self.names.insert(to.clone(), *inode);
+        }
+    }
+
     /// The content of a file, empty when nothing of it got here.
     pub(super) fn file(&mut self, inode: Inode) -> &mut Content {
         self.files.entry(inode).or_default()

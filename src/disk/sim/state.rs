@@ -145,7 +145,7 @@ impl State {
                 Fate::Pending | Fate::Synced => entry.fate = Fate::Synced,
             }
             if !behind_abandoned {
-                durable.apply(&entry.change);
+                durable.apply_synced(&entry.change);
             }
             behind_abandoned
         });
@@ -168,7 +168,7 @@ impl State {
         let durable = &mut self.durable;
         self.entries.retain(|entry| {
             if entry.fate == Fate::Synced {
-                durable.apply(&entry.change);
+                durable.apply_synced(&entry.change);
             }
             entry.fate == Fate::Pending
         });
@@ -183,7 +183,9 @@ impl State {
         let mut image = self.durable.clone();
         let mut survives = survivors.chooser();
         for entry in &self.entries {
-            if entry.fate == Fate::Synced || survives(entry.id) {
+            if entry.fate == Fate::Synced {
+                image.apply_synced(&entry.change);
+            } else if survives(entry.id) {
                 image.apply(&entry.change);
             }
         }

@@ -1,0 +1,151 @@
+//! Damaged and misplaced pages: reported with page and file, never served.
+
+use aries::Error;
+use aries::disk::SimDisk;
+use aries::error::Place;
+use aries::ids::PageId;
+
+use super::{closed, crashed};
+use crate::common::{Image, PAGE_SIZE, Work, disk_of, try_open};
+
+/// Asserts that the error is damage of `page`, and says so.
+fn assert_page_named(error: &Error, page: PageId) {
+    let Error::Corrupt { place: Place::Page { file, page: at }, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(*at, page, "{error}");
+    assert!(file.ends_with("pages") || file.ends_with("sim:pages"), "{error}");
+    assert!(error.to_string().contains(&format!("pages page {page}")), "{error}");
+}
+
+/// Every record of the damaged page gives an error that names it; the others are served.
+fn assert_only_that_page_is_refused(disk: &SimDisk, work: &Work, damaged: PageId) {
+    let db = try_open(disk).unwrap();
+    let mut txn = db.begin().unwrap();
+    for ((page, slot), bytes) in &work.records {
+        match txn.read_record(*page, *slot) {
+            Ok(found) => {
+                assert_ne!(*page, damaged, "a damaged page was served");
+                assert_eq!(found.as_ref(), Some(bytes));
+            }
+            Err(error) => {
+                assert_eq!(*page, damaged, "{error}");
+                assert_page_named(&error, damaged);
+                assert_page_named(&db.fix_page(damaged).map(drop).unwrap_err(), damaged);
+            }
+        }
+    }
+    txn.commit().unwrap();
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_page_is_reported() {
+    let (image, work) = closed();
+    let (page, _) = *work.records.last_key_value().unwrap().0;
+    for byte in 0..PAGE_SIZE as u64 {
+        let disk = disk_of(&image);
+        disk.flip_bit("pages", page.0 * PAGE_SIZE as u64 + byte, (byte % 8) as u8).unwrap();
+        assert_only_that_page_is_refused(&disk, &work, page);
+    }
+}
+
+#[test]
+fn a_page_at_the_wrong_place_is_reported_with_both_numbers() {
+    let (image, work) = closed();
+    let pages: Vec<PageId> = work.records.keys().map(|(page, _)| *page).collect();
+    for (from, to) in pages.iter().zip(&pages[1..]) {
+        let disk = disk_of(&image);
+        let at = |page: PageId| page.0 * PAGE_SIZE as u64;
+        disk.copy_range("pages", at(*from), at(*to), PAGE_SIZE).unwrap();
+        assert_only_that_page_is_refused(&disk, &work, *to);
+        let disk = disk_of(&image);
+        disk.copy_range("pages", at(*from), at(*to), PAGE_SIZE).unwrap();
+        let db = try_open(&disk).unwrap();
+        let message = db.fix_page(*to).map(drop).unwrap_err().to_string();
+        assert!(message.contains(&from.to_string()), "{message}");
+        assert!(message.contains(&to.to_string()), "{message}");
+    }
+}
+
+#[test]
+fn a_page_of_zeros_is_damage_too() {
+    let (mut image, work) = closed();
+    let (page, _) = *work.records.last_key_value().unwrap().0;
+    let at = page.0 as usize * PAGE_SIZE;
+    image.get_mut("pages").unwrap()[at..at + PAGE_SIZE].fill(0);
+    assert_only_that_page_is_refused(&disk_of(&image), &work, page);
+}
+
+#[test]
+fn a_damaged_space_map_refuses_every_use_of_its_pages() {
+    let (image, work) = closed();
+    let map = PageId(0);
+    let disk = disk_of(&image);
+    disk.flip_bit("pages", 100, 3).unwrap();
+    let db = try_open(&disk).unwrap();
+    assert_page_named(&work.check(&db).unwrap_err(), map);
+    let mut txn = db.begin().unwrap();
+    assert_page_named(&txn.allocate_page().unwrap_err(), map);
+    let (page, _) = *work.records.first_key_value().unwrap().0;
+    assert_page_named(&txn.free_page(page).unwrap_err(), map);
+    txn.rollback().unwrap();
+    assert_page_named(&db.page_state(page).unwrap_err(), map);
+    db.close().unwrap();
+}
+
+#[test]
+fn restart_refuses_or_mends_a_damaged_page_and_never_serves_it() {
+    let (image, work) = crashed();
+    let pages = image["pages"].len() / PAGE_SIZE;
+    let mut refused = 0;
+    for page in 0..pages {
+        let disk = disk_of(&image);
+        disk.flip_bit("pages", (page * PAGE_SIZE + 77) as u64, 1).unwrap();
+        match try_open(&disk) {
+            Ok(db) => work.check(&db).unwrap(),
+            Err(error) => {
+                refused += 1;
+                assert_page_named(&error, PageId(page as u64));
+                let again = try_open(&disk).map(drop).unwrap_err();
+                assert_eq!(error.to_string(), again.to_string());
+            }
+        }
+    }
+    assert!(refused > 0, "pages that no batch holds cannot be mended");
+}
+
+#[test]
+fn a_lost_write_of_a_page_is_reported_by_redo() {
+    let (before, after, work) = lost_write();
+    let (page, _) = *work.records.first_key_value().unwrap().0;
+    let mut image: Image = after;
+    let at = page.0 as usize * PAGE_SIZE;
+    let old = before["pages"][at..at + PAGE_SIZE].to_vec();
+    image.get_mut("pages").unwrap()[at..at + PAGE_SIZE].copy_from_slice(&old);
+    let error = try_open(&disk_of(&image)).map(drop).unwrap_err();
+    assert_page_named(&error, page);
+    assert!(error.to_string().contains("a write was lost"), "{error}");
+}
+
+/// Images before and after a page was written in place, and then changed once more.
+fn lost_write() -> (Image, Image, Work) {
+    let disk = SimDisk::new();
+    let db = try_open(&disk).unwrap();
+    let mut work = Work::default();
+    let write = |work: &mut Work, number| {
+        work.commit_one(&db, &crate::common::value(number, 30)).unwrap();
+        db.flush_pages().unwrap();
+        db.checkpoint().unwrap();
+    };
+    write(&mut work, 0);
+    let before = crate::common::image(&disk);
+    write(&mut work, 1);
+    work.commit_one(&db, &crate::common::value(2, 30)).unwrap();
+    // The batch of another page replaces that of the lost write.
+    let mut txn = db.begin().unwrap();
+    let page = txn.allocate_page().unwrap();
+    txn.insert_record(page, b"another").unwrap();
+    txn.commit().unwrap();
+    db.flush_page(page).unwrap();
+    (before, crate::common::image(&disk), work)
+}

@@ -1,0 +1,184 @@
+//! Checkpoints against what goes on meanwhile: scenarios 38 and 39.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use aries::Transaction;
+use aries::disk::{SimDisk, Survivors};
+use aries::event::Event;
+use aries::ids::{PageId, SlotId};
+use aries::page::{PageKind, PageState};
+
+use crate::common::{Forge, Story, WatchedDisk, open, options, read_page_records};
+
+/// What a transaction and a checkpoint do, each in its own order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Update,
+    FreePage,
+    Commit,
+    FinishFree,
+    End,
+    BeginCheckpoint,
+    Snapshot,
+    EndCheckpoint,
+}
+
+/// All ways to do both, each in its order.
+fn interleavings(first: &[Step], second: &[Step]) -> Vec<Vec<Step>> {
+    if first.is_empty() || second.is_empty() {
+        return vec![[first, second].concat()];
+    }
+    let with = |step: Step, rest: Vec<Vec<Step>>| {
+        rest.into_iter().map(move |steps| [vec![step], steps].concat())
+    };
+    with(first[0], interleavings(&first[1..], second))
+        .chain(with(second[0], interleavings(first, &second[1..])))
+        .collect()
+}
+
+const CHECKPOINT: [Step; 3] = [Step::BeginCheckpoint, Step::Snapshot, Step::EndCheckpoint];
+
+/// Writes the log by hand, and restarts.
+fn play(steps: &[Step]) -> Story {
+    let mut forge = Forge::new();
+    let (mut begin, mut snapshot) = (0, forge.snapshot());
+    for step in steps {
+        match step {
+            Step::Update => drop(forge.update(1, 1)),
+            Step::FreePage => drop(forge.free_page(1, 5)),
+            Step::Commit => drop(forge.commit(1)),
+            Step::FinishFree => drop(forge.finish_free(1, 5)),
+            Step::End => drop(forge.end(1)),
+            Step::BeginCheckpoint => begin = forge.begin_checkpoint(),
+            Step::Snapshot => snapshot = forge.snapshot(),
+            Step::EndCheckpoint => drop(forge.end_checkpoint(begin, &snapshot)),
+        }
+    }
+    forge.restart()
+}
+
+/// Scenario 38, checkpoint_against_commit (ARIES 5.3, 5.4, 6.1): whichever way a commit and a
+/// checkpoint meet, and whenever the checkpoint copies the tables, the transaction is not undone.
+#[test]
+fn checkpoint_against_commit() {
+    use Step::{Commit, End, Update};
+    let ended = interleavings(&[Update, Commit, End], &CHECKPOINT);
+    let not_ended = interleavings(&[Update, Commit], &CHECKPOINT);
+    assert_eq!((ended.len(), not_ended.len()), (20, 10));
+    for steps in ended.iter().chain(&not_ended) {
+        let story = play(steps);
+        assert_eq!(story.losers(), [""; 0], "{steps:?}");
+        let expected: &[&str] = if steps.contains(&End) { &[] } else { &["End T1"] };
+        assert_eq!(story.appended_by_restart(), expected, "{steps:?}");
+        assert_ne!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+    }
+}
+
+/// Scenario 38 with a commit that goes on after its record, making a page free: the checkpoint may
+/// have begun between the two, and then only its copy of the table knows of the commit.
+#[test]
+fn checkpoint_against_commit_that_frees_a_page() {
+    use Step::{Commit, End, FinishFree, FreePage};
+    let ended = interleavings(&[FreePage, Commit, FinishFree, End], &CHECKPOINT);
+    let not_ended = interleavings(&[FreePage, Commit, FinishFree], &CHECKPOINT);
+    let not_finished = interleavings(&[FreePage, Commit], &CHECKPOINT);
+    for steps in ended.iter().chain(&not_ended).chain(&not_finished) {
+        let story = play(steps);
+        assert_eq!(story.losers(), [""; 0], "{steps:?}");
+        let expected: &[&str] = match (steps.contains(&FinishFree), steps.contains(&End)) {
+            (false, _) => &["U(T1,S)", "End T1"],
+            (true, false) => &["End T1"],
+            (true, true) => &[],
+        };
+        assert_eq!(story.appended_by_restart(), expected, "{steps:?}");
+        assert_eq!(story.db.page_state(PageId(5)).unwrap(), Some(PageState::Free), "{steps:?}");
+    }
+}
+
+/// Scenario 38 in the running engine (ARIES 5.3, 5.4): the committing thread stands still between
+/// its commit record and its force while a whole checkpoint is taken.
+#[test]
+fn checkpoint_in_the_middle_of_a_commit() {
+    let (reached, at_commit) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let observer = move |event: &Event| {
+        if let Event::Appended { kind: "Commit", .. } = event {
+            reached.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+    };
+    let disk = SimDisk::new();
+    let options = options().observer(Arc::new(observer));
+    let db = options.open_on(Arc::new(disk.clone())).unwrap();
+    let mut t1 = db.begin().unwrap();
+    let page = t1.allocate_page().unwrap();
+    t1.insert_record(page, b"kept").unwrap();
+    let committing = thread::spawn(move || t1.commit().unwrap());
+    at_commit.recv().unwrap();
+    db.checkpoint().unwrap();
+    // The checkpoint forced the log, and with it the commit: it counts, acknowledged or not.
+    let image = disk.crash(&Survivors::None);
+    go_on.send(()).unwrap();
+    committing.join().unwrap();
+
+    for image in [image, disk.crash(&Survivors::None)] {
+        let after = open(&image);
+        assert!(after.restart_report().analysis.losers.is_empty());
+        assert_eq!(read_page_records(&after, page), [b"kept"]);
+    }
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+/// Scenario 39, dirtied_while_written (ARIES 4.4, 5.4): a page is changed again while it is being
+/// written, at each I/O between the copying of its bytes and the sync of the file. It stays dirty
+/// from that change on; a checkpoint says so, and restart redoes the change.
+#[test]
+fn dirtied_while_written() {
+    for io in 0..6 {
+        let disk = SimDisk::new();
+        let hook: Arc<Mutex<Option<(usize, Hook)>>> = Arc::default();
+        let hooked = Arc::clone(&hook);
+        let watched = WatchedDisk::new(&disk, move |_| {
+            let mut armed = hooked.lock().unwrap();
+            match armed.take() {
+                Some((0, act)) => {
+                    drop(armed);
+                    act();
+                }
+                Some((left, act)) => *armed = Some((left - 1, act)),
+                None => {}
+            }
+            Ok(())
+        });
+        let story = Story::on(&disk, watched);
+        let (mut t1, mut t2) = (story.begin(), story.begin());
+        story.update(&mut t1, 1);
+        let returned: Arc<Mutex<Option<Transaction>>> = Arc::default();
+        let back = Arc::clone(&returned);
+        let change = move || {
+            t2.write_record(PageId(1), SlotId(1), 0, b"late").unwrap();
+            *back.lock().unwrap() = Some(t2);
+        };
+        *hook.lock().unwrap() = Some((io, Box::new(change)));
+        story.db.flush_page(PageId(1)).unwrap();
+        let t2 = returned.lock().unwrap().take().expect("the page was changed meanwhile");
+
+        assert_eq!(story.log(), ["U(T1,P1)", "U(T2,P1)"], "I/O {io}");
+        assert_eq!(story.dirty(), ["P1:1"], "I/O {io}");
+        let checkpoint = story.db.checkpoint().unwrap();
+        assert_eq!(checkpoint.redo_lsn, story.lsn(1));
+        t1.commit().unwrap();
+        t2.commit().unwrap();
+        let written = &disk.crash(&Survivors::None).read_file("pages").unwrap()[512..1024];
+        assert_eq!(aries::page::kind(written), Some(PageKind::Slotted));
+        assert_eq!(aries::page::page_lsn(written), Some(story.lsn(0)), "the first change");
+        let after = story.restart();
+        assert_eq!(after.redo_decisions(), ["redone 1"], "I/O {io}");
+        assert_eq!(after.value(1, SlotId(1)).unwrap(), b"late");
+        assert_eq!(after.contents(), story.contents());
+    }
+}

@@ -16,7 +16,7 @@
 //!   exception is the upgrade, [`Mode::Shared`] to [`Mode::Exclusive`] by a holder, which goes before
 //!   all other waiters: they wait for its shared lock anyway.
 //! - **A deadlock is found at once**, when the request that would close it is made, and that request
-//!   fails with [`Error::Deadlock`](crate::error::Error::Deadlock) instead of waiting. It leaves no
+//!   fails with [`Error::Deadlock`] instead of waiting. It leaves no
 //!   trace. What its transaction already holds it keeps until [`LockManager::release_all`], so that
 //!   rollback works under its protection.
 //! - **Nobody waits in vain.** Whoever waits has been granted the lock by the time it is woken, and
@@ -169,7 +169,7 @@ impl LockManager {
     /// Takes the lock for `txn`, waiting until it can be had. Never call this under a latch.
     ///
     /// # Errors
-    /// [`Error::Deadlock`](crate::error::Error::Deadlock) if `txn` would wait for itself. It then
+    /// [`Error::Deadlock`] if `txn` would wait for itself. It then
     /// still holds what it held: roll it back, which ends in [`release_all`](Self::release_all).
     pub fn lock(&self, txn: TxnId, name: LockName, mode: Mode) -> Result<Acquired> {
         let mut table = self.table.lock();

@@ -47,7 +47,7 @@ fn left_in_segment(db: &Db) -> u64 {
 }
 
 /// Logs, by a transaction that never ends, until exactly `left` bytes are left in the segment.
-fn fill_segment_but_for(db: &Db, left: u64) {
+pub fn fill_segment_but_for(db: &Db, left: u64) {
     let mut txn = db.begin().unwrap();
     let page = txn.allocate_page().unwrap();
     let slot = txn.insert_record(page, &[0; 400]).unwrap();

@@ -8,6 +8,7 @@ mod crash_points;
 #[cfg(feature = "cli")]
 mod demo;
 mod file_disk;
+mod full_logs;
 mod histories;
 #[cfg(feature = "cli")]
 mod kill;

@@ -1,3 +1,5 @@
+//! The first steps: a commit survives, what was not committed does not, and a small pool serves many pages.
+
 use aries::disk::{SimDisk, Survivors};
 use aries::{Db, Options};
 use std::sync::Arc;

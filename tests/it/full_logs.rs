@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aries::disk::{Disk, DiskFile, Fault, FaultKind, PendingKind, SimDisk, Survivors};
+use aries::disk::{Disk, Fault, FaultKind, PendingKind, SimDisk, Survivors};
 use aries::ids::{PageId, SlotId, TxnId};
 use aries::page::{PageState, space_map};
 use aries::record::{EncodedRecord, LogRecord, Restart};

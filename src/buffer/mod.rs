@@ -22,7 +22,7 @@
 //!   nobody waits for a latch while holding it;
 //! - whoever writes pages only *tries* for latches: a thread may write others' pages to get a frame
 //!   while it holds a latch itself;
-//! - no page is written without a [`crate::log::DurableLsn`] that covers it;
+//! - no page that a record has changed is written without a [`crate::log::DurableLsn`] that covers it;
 //! - a page leaves the dirty page table only when its write is durable in place.
 //!
 //! Source: ARIES, sections 1.4 (steal, no-force), 4.4 (`rec_lsn`); clock replacement; batches through the

@@ -79,10 +79,17 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if outcome.totals().is_ok() { DONE } else { SOMETHING_WRONG })
 }
 
-/// Prints to standard output. Who closed it does not want to see more.
+/// Prints to standard output. Who closed it does not want to see more; any other failure ends the
+/// program, for a report that is not written would look like none.
 fn print(text: &str) {
     let mut output = io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    let printed = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    if let Err(error) = printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("aries: cannot print the report: {error}");
+        std::process::exit(1);
+    }
 }
 
 /// Shows what goes on; only the progress if `is_silent`.

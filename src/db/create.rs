@@ -4,8 +4,9 @@
 //!   creating (durable) → log, pages, doublewrite, control (durable) → creating removed (durable)
 //! ```
 //!
-//! While the file `creating` is there, nothing in the directory was ever acknowledged: whoever
-//! finds it starts over.
+//! While the file `creating` is there, and no run has written the control file, nothing in the
+//! directory was ever acknowledged: whoever finds it starts over. Nothing is removed that creation
+//! does not make itself.
 
 use crate::buffer::{DOUBLE_WRITE_FILE, DoubleWrite, PAGES_FILE, PagesFile};
 use crate::config::Config;
@@ -15,12 +16,13 @@ use crate::event::Observers;
 use crate::ids::{Lsn, TxnId};
 use crate::log::{
     CONTROL_FILE, ControlFile, Epochs, Geometry, LOG_DIRECTORY, Log, LogPosition, MasterRecord,
-    Segments,
+    Segments, is_segment_name,
 };
 use crate::record::{BeginCheckpoint, EncodedRecord, EndCheckpoint, LogRecord, Restart};
 use crate::sync::Arc;
 
 const CREATING_FILE: &str = "creating";
+const CREATING_MARK: &[u8] = b"aries is making a database here\n";
 const LOCK_FILE: &str = "LOCK";
 /// Epoch of the records that make a database; every run has a higher one.
 const FIRST_EPOCH: u64 = 1;
@@ -44,8 +46,13 @@ pub enum Found {
 pub fn look(disk: &dyn Disk) -> Result<Found> {
     let names = disk.list("")?;
     let has = |name: &str| names.iter().any(|other| other == name);
-    if has(CREATING_FILE) && !was_opened(disk) {
-        return Ok(Found::Unfinished);
+    if has(CREATING_FILE) {
+        if !was_opened(disk)? {
+            check_all_ours(disk, &names)?;
+            return Ok(Found::Unfinished);
+        }
+        disk.remove(CREATING_FILE)?; // Its removal was lost.
+        disk.sync_directory("")?;
     }
     if has(CONTROL_FILE) {
         return Ok(Found::Database);
@@ -65,8 +72,41 @@ pub fn look(disk: &dyn Disk) -> Result<Found> {
 
 /// Whether the control file is one that a run has written: then the mark is left over from a removal
 /// that was lost, and means nothing.
-fn was_opened(disk: &dyn Disk) -> bool {
-    ControlFile::open(disk).is_ok_and(|control| control.highest_epoch() > FIRST_EPOCH)
+///
+/// # Errors
+/// Whatever keeps the control file from being read, but that it is missing or was never whole.
+fn was_opened(disk: &dyn Disk) -> Result<bool> {
+    match ControlFile::open(disk) {
+        Ok(control) => Ok(control.highest_epoch() > FIRST_EPOCH),
+        Err(Error::Corrupt { .. }) => Ok(false),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses to start over in a directory that holds anything but what creation makes, or a mark that
+/// is not its own.
+fn check_all_ours(disk: &dyn Disk, names: &[String]) -> Result<()> {
+    let ours =
+        [CREATING_FILE, LOCK_FILE, CONTROL_FILE, PAGES_FILE, DOUBLE_WRITE_FILE, LOG_DIRECTORY];
+    let mut strange = names.iter().find(|name| !ours.contains(&name.as_str())).cloned();
+    if names.iter().any(|name| name == LOG_DIRECTORY) {
+        let segments = disk.list(LOG_DIRECTORY)?;
+        strange = strange.or_else(|| segments.into_iter().find(|name| !is_segment_name(name)));
+    }
+    let mut mark = vec![0; CREATING_MARK.len() + 1];
+    let read = disk.open(CREATING_FILE)?.read_at(0, &mut mark)?;
+    let only_mark = names.iter().all(|name| name == CREATING_FILE || name == LOCK_FILE);
+    if &mark[..read] != CREATING_MARK && !(read == 0 && only_mark) {
+        strange = strange.or_else(|| Some(CREATING_FILE.to_owned()));
+    }
+    match strange {
+        None => Ok(()),
+        Some(name) => {
+            let reason = format!("it holds {name:?}, which is none of a database's files");
+            Err(Error::NotADatabase { path: disk.location(), reason })
+        }
+    }
 }
 
 /// Makes a new, cleanly closed database in an empty directory, or over one that was never finished.
@@ -111,9 +151,15 @@ pub fn create(
 fn remove_unfinished(disk: &dyn Disk) -> Result<()> {
     let names = disk.list("")?;
     let has = |name: &str| names.iter().any(|other| other == name);
+    let mark = match has(CREATING_FILE) {
+        true => disk.open(CREATING_FILE)?,
+        false => disk.create(CREATING_FILE)?,
+    };
+    mark.write_at(0, CREATING_MARK)?;
+    mark.sync_data()?;
+    disk.sync_directory("")?;
     if !has(CREATING_FILE) {
-        disk.create(CREATING_FILE)?;
-        return disk.sync_directory("");
+        return Ok(());
     }
     for name in [CONTROL_FILE, PAGES_FILE, DOUBLE_WRITE_FILE] {
         if has(name) {

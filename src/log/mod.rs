@@ -47,7 +47,7 @@ pub use epochs::Epochs;
 pub use force::DurableLsn;
 pub use poison::Poison;
 pub use scan::{LogScan, RecordBytes, ScanEnd, read_record};
-pub use segment::{Geometry, LOG_DIRECTORY, SEGMENT_HEADER_BYTES, Segments};
+pub use segment::{Geometry, LOG_DIRECTORY, SEGMENT_HEADER_BYTES, Segments, is_segment_name};
 
 use append::Appender;
 use force::Forcing;

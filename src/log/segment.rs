@@ -265,7 +265,7 @@ impl Segments {
         let mut removed = false;
         for name in self.disk.list(LOG_DIRECTORY)? {
             let name = format!("{LOG_DIRECTORY}/{name}");
-            if !known.contains(&name) {
+            if is_segment_name(&name) && !known.contains(&name) {
                 self.disk.remove(&name)?;
                 removed = true;
             }
@@ -363,6 +363,12 @@ impl Segments {
         self.files.lock().remove(&number);
         self.disk.remove(&self.geometry.name(number))
     }
+}
+
+/// Whether a file of that name in the log's directory is, or was to become, a segment.
+#[must_use]
+pub fn is_segment_name(name: &str) -> bool {
+    name.ends_with(".seg") || name.ends_with(".seg.renamed")
 }
 
 fn number_of(name: &str) -> Option<u64> {

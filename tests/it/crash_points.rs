@@ -329,6 +329,6 @@ fn segments_survive_each_failing_sync() {
 /// From the I/O on that follows the sync of the directory `log` itself: see `docs/design.md`.
 #[test]
 fn a_new_database_survives_each_failing_sync() {
-    let failed = survives_each_failing_sync(6, &[]);
+    let failed = survives_each_failing_sync(8, &[]);
     assert!(failed > 20, "only {failed} syncs");
 }

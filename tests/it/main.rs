@@ -18,3 +18,4 @@ mod smoke;
 mod thread_pages;
 mod threads;
 mod tidy;
+mod unfinished;

@@ -28,8 +28,6 @@ impl Chunk {
 pub struct Appender {
     geometry: Geometry,
     epoch: u64,
-    /// Whether the run's first record, its restart record, is appended.
-    begun: bool,
     end: u64,
     /// Appended, not handed to a writer yet; the last chunk is the one that grows.
     chunks: Vec<Chunk>,
@@ -45,7 +43,6 @@ impl Appender {
         Self {
             geometry,
             epoch: position.epoch,
-            begun: false,
             end,
             chunks: Vec::new(),
             in_flight: Arc::default(),
@@ -98,7 +95,6 @@ impl Appender {
         let chunk = self.chunks.last_mut().expect("just made");
         record.append_to(lsn, self.epoch, &mut chunk.bytes);
         self.end = at + length;
-        self.begun = true;
         assert!(self.geometry.segment_of(self.end - 1) == self.geometry.segment_of(at));
         self.space.release(spend);
         Some(lsn)
@@ -118,12 +114,11 @@ impl Appender {
         (geometry.record_position(at + length) < self.space.prepared_end()).then_some(at)
     }
 
-    /// Fills what is left of the current segment. Not before a run's first record: readers come
-    /// here in the epoch before, and know that a restart record may stand behind
-    /// ([`super::scan`]).
+    /// Fills what is left of the current segment. (Before a run's restart record no reader takes
+    /// note of it: readers come there in the epoch before. See [`super::scan`].)
     fn close_segment(&mut self) {
         let left = self.geometry.left_in_segment(self.end);
-        if !self.begun || self.geometry.offset(self.end) == 0 || left < HEADER_BYTES as u64 {
+        if self.geometry.offset(self.end) == 0 || left < HEADER_BYTES as u64 {
             return;
         }
         let length = usize::try_from(left).expect("less than a record is left");

@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=MOST_CLIENTS as i64))]
     clients: Option<u16>,
     /// Directory of the database: missing, empty, or a bank of an earlier demo [default: a new one
-    /// that is removed at the end]
+    /// in the directory for temporary files, removed at the end but not if the demo is interrupted]
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
     /// Leave the database as the last kill left it; its check is done on a copy
@@ -207,7 +207,7 @@ fn table(totals: &Totals) -> String {
     let mut row = |what: &str, value: String| {
         table.add_row([format!("  {what}"), value]);
     };
-    row("kills", counted(totals.kills as i128, "kill"));
+    row("kills", grouped(totals.kills as i128));
     row("transfers acknowledged", grouped(totals.acknowledged));
     row("transfers lost", grouped(totals.lost));
     row("committed, but the kill cut off the acknowledgement", grouped(totals.unheard));

@@ -235,3 +235,19 @@ fn what_is_reserved_can_be_appended_on_a_full_disk() {
 fn padded_len() -> u64 {
     crate::record::padded(record(1).len()) as u64
 }
+
+/// What looks like a log that ends with its last segment has therefore lost one.
+#[test]
+fn a_prepared_segment_is_always_left_beyond_the_end() {
+    for size in (40..=200).step_by(8) {
+        let disk = SimDisk::new();
+        let log = log_on(&disk);
+        disk.set_capacity(Some(0));
+        let bytes = EncodedRecord::filler(size);
+        while log.append(&bytes, 0, |_| {}).is_ok() {}
+        let segments = log.segments();
+        let next = segments.geometry().record_position(log.end_lsn().get());
+        let number = segments.geometry().segment_of(next);
+        assert!(segments.file(number).is_some(), "records of {size} bytes");
+    }
+}

@@ -18,4 +18,5 @@ mod smoke;
 mod thread_pages;
 mod threads;
 mod tidy;
+mod torn_after_failed_sync;
 mod unfinished;

@@ -14,6 +14,8 @@ pub const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const MIN_FRAMES: usize = 16;
 /// Most frames a buffer pool can have: with pages of 4 KiB, 64 GiB.
 pub const MAX_FRAMES: usize = 1 << 24;
+/// Most threads that redo can use.
+pub const MAX_REDO_THREADS: usize = 64;
 /// A segment holds at least this many pages' worth of log, so that any record fits.
 const MIN_PAGES_PER_SEGMENT: u64 = 8;
 
@@ -24,6 +26,29 @@ pub enum TornPageProtection {
     /// Every page is written twice: first, with its batch, to the file `doublewrite`, then in place.
     #[default]
     DoubleWrite,
+}
+
+/// How redo repeats history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum RestartMode {
+    /// By the thread that opens the database, in the order of the log.
+    #[default]
+    Serial,
+    /// By so many threads, each in the order of the log, each for its part of the pages. Each page
+    /// becomes what it would have become otherwise, byte for byte.
+    Parallel(usize),
+}
+
+impl RestartMode {
+    /// How many threads redo.
+    #[must_use]
+    pub const fn threads(self) -> usize {
+        match self {
+            Self::Serial => 1,
+            Self::Parallel(threads) => threads,
+        }
+    }
 }
 
 /// Checked settings of an open database.
@@ -39,6 +64,8 @@ pub struct Config {
     pub checkpoint_log_bytes: u64,
     /// Whether background threads run. Without them the same calls give the same I/O.
     pub background: bool,
+    /// How redo repeats history.
+    pub restart: RestartMode,
 }
 
 impl Config {
@@ -75,6 +102,12 @@ impl Config {
             return Err(Error::InvalidInput(format!(
                 "a buffer pool of {} frames is too large: at most {MAX_FRAMES} can be had",
                 self.frames
+            )));
+        }
+        let threads = self.restart.threads();
+        if !(1..=MAX_REDO_THREADS).contains(&threads) {
+            return Err(Error::InvalidInput(format!(
+                "redo by {threads} threads: from 1 to {MAX_REDO_THREADS} can be had"
             )));
         }
         Ok(())

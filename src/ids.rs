@@ -7,8 +7,12 @@
 //!
 //! Source: Mohan et al., "ARIES", TODS 17(1), 1992, section 4 (data structures).
 
+mod hasher;
+
 use std::fmt;
 use std::num::NonZeroU64;
+
+pub use hasher::{BuildNumberHasher, NumberHasher};
 
 /// Log sequence number: the byte offset of a log record in the endless log (bytes, never 0).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,15 +11,16 @@
 //!
 //! Source: ARIES, sections 4.3 (transaction table), 4.4 (dirty page table).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use crate::ids::{Lsn, PageId, TxnId};
+use crate::ids::{BuildNumberHasher, Lsn, PageId, TxnId};
 
 /// Pages that may be newer in memory than on disk, each with its `rec_lsn`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DirtyPageTable {
-    pages: BTreeMap<PageId, Lsn>,
+    /// Looked up for each log record that restart reads: so no ordered map.
+    pages: HashMap<PageId, Lsn, BuildNumberHasher>,
 }
 
 impl DirtyPageTable {
@@ -48,7 +49,23 @@ impl DirtyPageTable {
 
     /// All pages in order of their number.
     pub fn iter(&self) -> impl Iterator<Item = (PageId, Lsn)> + '_ {
-        self.pages.iter().map(|(page, lsn)| (*page, *lsn))
+        let mut pages: Vec<(PageId, Lsn)> =
+            self.pages.iter().map(|(page, lsn)| (*page, *lsn)).collect();
+        pages.sort_unstable();
+        pages.into_iter()
+    }
+
+    /// The table in `parts` tables, each with the pages that [`part_of`] says.
+    ///
+    /// # Panics
+    /// If there is to be no part.
+    #[must_use]
+    pub fn split(&self, parts: usize) -> Vec<Self> {
+        let mut tables = vec![Self::default(); parts];
+        for (page, rec_lsn) in &self.pages {
+            tables[part_of(*page, parts)].pages.insert(*page, *rec_lsn);
+        }
+        tables
     }
 
     /// How many pages are dirty.
@@ -62,6 +79,13 @@ impl DirtyPageTable {
     pub fn is_empty(&self) -> bool {
         self.pages.is_empty()
     }
+}
+
+/// Which of `parts` parts of all pages a page belongs to.
+#[must_use]
+#[allow(clippy::cast_possible_truncation)] // a remainder of a usize
+pub fn part_of(page: PageId, parts: usize) -> usize {
+    (page.0 % parts as u64) as usize
 }
 
 /// Where a transaction stands.

@@ -47,7 +47,7 @@ use frame::{Contents, Frame};
 
 use crate::error::{Error, Place, Result};
 use crate::event::{Event, Observers};
-use crate::ids::PageId;
+use crate::ids::{BuildNumberHasher, PageId};
 use crate::log::{ControlFile, Log};
 use crate::page;
 use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLockWriteGuard};
@@ -60,7 +60,7 @@ const FRAME_WAIT: Duration = Duration::from_millis(10);
 /// Which frame holds which page.
 #[derive(Default)]
 struct PageTable {
-    frames: HashMap<PageId, usize>,
+    frames: HashMap<PageId, usize, BuildNumberHasher>,
     /// The clock's hand.
     hand: usize,
 }
@@ -135,6 +135,17 @@ impl BufferPool {
     #[must_use]
     pub fn page_size(&self) -> usize {
         self.file.page_size()
+    }
+
+    /// Frames of the pool.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Tells the disk that `count` pages from `first` on will be read soon.
+    pub fn read_ahead(&self, first: PageId, count: u64) {
+        self.file.read_ahead(first, count);
     }
 
     /// Pages in the file.

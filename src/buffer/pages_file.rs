@@ -107,6 +107,11 @@ impl PagesFile {
             .map_err(|fault| Error::corrupt(self.place(page), "a whole page", fault.to_string()))
     }
 
+    /// Tells the disk that `count` pages from `first` on will be read soon.
+    pub fn read_ahead(&self, first: PageId, count: u64) {
+        self.file.read_ahead(self.offset(first), count.saturating_mul(self.page_size as u64));
+    }
+
     /// Writes a sealed page. The log must be durable up to its pageLSN: the write-ahead rule.
     ///
     /// # Errors

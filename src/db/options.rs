@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Db, create};
-use crate::config::{Config, TornPageProtection};
+use crate::config::{Config, RestartMode, TornPageProtection};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Observers};
@@ -15,6 +15,8 @@ const DEFAULT_PAGE_SIZE: usize = 4096;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const DEFAULT_POOL_BYTES: usize = 64 * 1024 * 1024;
 const DEFAULT_CHECKPOINT_LOG_BYTES: u64 = 64 * 1024 * 1024;
+/// More threads than these redo only if asked for.
+const DEFAULT_REDO_THREADS: usize = 4;
 
 /// How a database is opened, and how a new one is made.
 ///
@@ -37,6 +39,7 @@ pub struct Options {
     create_if_missing: bool,
     database_id: Option<u128>,
     torn_page_protection: TornPageProtection,
+    restart: Option<RestartMode>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -51,6 +54,7 @@ impl Default for Options {
             create_if_missing: true,
             database_id: None,
             torn_page_protection: TornPageProtection::default(),
+            restart: None,
             observer: None,
         }
     }
@@ -115,6 +119,13 @@ impl Options {
         self
     }
 
+    /// How restart repeats history: by one thread or by several. By default by as many as the machine
+    /// runs at once, four at most; by one thread without [background threads](Self::background).
+    pub fn restart(mut self, mode: RestartMode) -> Self {
+        self.restart = Some(mode);
+        self
+    }
+
     /// Who is told what the engine does.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -171,6 +182,7 @@ impl Options {
             frames: self.buffer_pool_bytes / page_size.max(1),
             checkpoint_log_bytes: self.checkpoint_log_bytes,
             background: self.background,
+            restart: self.restart.unwrap_or_else(|| default_restart(self.background)),
         };
         config.check()?;
         Ok(config)
@@ -205,5 +217,13 @@ impl Options {
             let half = || u128::from(RandomState::new().hash_one(std::process::id()));
             half() << 64 | half()
         })
+    }
+}
+
+fn default_restart(background: bool) -> RestartMode {
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match threads.min(DEFAULT_REDO_THREADS) {
+        2.. if background => RestartMode::Parallel(threads.min(DEFAULT_REDO_THREADS)),
+        _ => RestartMode::Serial,
     }
 }

@@ -253,6 +253,11 @@ impl DiskFile for OpenFile {
         self.check("sync", self.file.sync_data())
     }
 
+    fn read_ahead(&self, offset: u64, length: u64) {
+        let advice = rustix::fs::Advice::WillNeed;
+        let _ = rustix::fs::fadvise(&self.file, offset, std::num::NonZero::new(length), advice);
+    }
+
     fn map(&self, offset: u64, length: usize) -> Result<LogBytes> {
         if bytes_before(self.len()?, offset, length) < length {
             return Err(too_short(&self.path));

@@ -95,6 +95,10 @@ pub trait DiskFile: Send + Sync {
     /// Returns once all that was written, and the length, is durable (fdatasync).
     fn sync_data(&self) -> Result<()>;
 
+    /// Says that `length` bytes from `offset` will be read soon. Only advice: nothing need happen, and
+    /// nothing can fail.
+    fn read_ahead(&self, _offset: u64, _length: u64) {}
+
     /// `length` bytes from `offset`, mapped where that is safe and possible. The caller promises
     /// that nobody writes, cuts or recycles the range while the result lives. An error when the
     /// file is shorter.

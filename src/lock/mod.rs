@@ -70,7 +70,6 @@
 //! The other way round, each arrow is a true wait (the queue is strict), so nobody is refused without
 //! need.
 
-mod hasher;
 #[cfg(test)]
 mod invariants;
 mod table;

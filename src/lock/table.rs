@@ -7,10 +7,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::hasher::BuildNumberHasher;
 use super::{Acquired, LockName, LockSnapshot, Mode};
 use crate::error::{Error, Result};
-use crate::ids::TxnId;
+use crate::ids::{BuildNumberHasher, TxnId};
 use crate::sync::{Arc, Condvar};
 
 /// All locks, and what each transaction holds.

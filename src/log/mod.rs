@@ -32,12 +32,14 @@ mod append;
 mod control;
 mod epochs;
 mod force;
+mod loaded;
 mod poison;
 mod scan;
 mod segment;
 mod space;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use append::Chunk;
 pub use control::{
@@ -48,6 +50,7 @@ pub use force::DurableLsn;
 pub use poison::Poison;
 pub use scan::{LogScan, RecordBytes, ScanEnd, read_record};
 pub use segment::{Geometry, LOG_DIRECTORY, SEGMENT_HEADER_BYTES, Segments, is_segment_name};
+pub use walk::{LogWalk, Walked};
 
 use append::Appender;
 use force::Forcing;
@@ -159,10 +162,10 @@ impl Log {
         self.epochs.lock().clone()
     }
 
-    /// Notes where this run's records begin.
-    pub fn began(&self, restart_lsn: Lsn) {
+    /// Notes where this run's records begin; those of the runs before ended at `hole`.
+    pub fn began(&self, restart_lsn: Lsn, hole: Lsn) {
         let start = crate::record::EpochStart { lsn: restart_lsn, epoch: self.epoch };
-        self.epochs.lock().push_back(start);
+        self.epochs.lock().push_back(start, hole);
     }
 
     /// A lower bound of the LSN of every record appended from now on.

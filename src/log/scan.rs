@@ -19,12 +19,13 @@
 //! - every pointer in a record that is handed out points backwards.
 
 use super::epochs::Epochs;
+use super::loaded::Loaded;
 use super::segment::Segments;
-use crate::disk::LogBytes;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::record::{
-    self, ALIGNMENT, EpochStart, LogRecord, RESTART_BYTES, max_record_bytes, padded, peek_length,
+    self, ALIGNMENT, EpochStart, LogRecord, RESTART_BYTES, Restart, max_record_bytes, padded,
+    peek_length,
 };
 
 /// Bytes read at once for a single record: most records are shorter.
@@ -46,7 +47,7 @@ pub struct LogScan<'s> {
     at: u64,
     epochs: Epochs,
     end: ScanEnd,
-    current: Option<(u64, LogBytes)>,
+    loaded: Loaded<'s>,
     watermark: Option<Lsn>,
     records: u64,
     bytes: u64,
@@ -68,7 +69,7 @@ impl<'s> LogScan<'s> {
             at: start.get(),
             epochs,
             end,
-            current: None,
+            loaded: Loaded::new(segments, end),
             watermark: None,
             records: 0,
             bytes: 0,
@@ -120,12 +121,10 @@ impl<'s> LogScan<'s> {
         self.at = lsn.get() + padded(length) as u64;
         self.records += 1;
         self.bytes += padded(length) as u64;
-        let (_, bytes) = self.current.as_ref().expect("the record was found in it");
-        let offset = offset_in(self.segments, lsn.get());
-        let record = decode_at(self.segments, lsn, &bytes[offset..offset + length])?;
+        let record = decode_at(self.segments, lsn, &self.loaded.from(lsn.get())[..length])?;
         self.watermark = self.watermark.max(record.durable_lsn());
         if let LogRecord::Restart(restart) = &record
-            && !self.epochs.restarted(lsn, restart.epoch)
+            && !self.epochs.restarted(lsn, restart)
         {
             let expected = "a restart record with a higher epoch than any before";
             let found = format!("epoch {}", restart.epoch);
@@ -150,12 +149,10 @@ impl<'s> LogScan<'s> {
                 }
                 continue;
             };
-            let offset = offset_in(self.segments, self.at);
-            let (number, bytes) = self.current.as_ref().expect("loaded by valid_at");
-            if !is_filler(&bytes[offset..]) {
+            if !is_filler(self.loaded.from(self.at)) {
                 return Ok(Lsn::new(self.at).map(|lsn| (lsn, length)));
             }
-            self.at = self.segments.geometry().end(*number);
+            self.at += padded(length) as u64;
         }
     }
 
@@ -173,13 +170,12 @@ impl<'s> LogScan<'s> {
     /// The length of the valid record at `at`, if there is one, in its epoch or, for a restart
     /// record, in the higher one that it declares.
     fn valid_at(&mut self, at: u64) -> Result<Option<usize>> {
-        if !self.load(self.segments.geometry().segment_of(at))? {
+        if !self.loaded.load(self.segments.geometry().segment_of(at))? {
             return Ok(None);
         }
         let Some(lsn) = Lsn::new(at) else { return Ok(None) };
         let Some(epoch) = self.epochs.at(lsn) else { return Ok(None) };
-        let (_, bytes) = self.current.as_ref().expect("just loaded");
-        let rest = &bytes[offset_in(self.segments, at)..];
+        let rest = self.loaded.from(at);
         let Some(length) = peek_length(rest) else { return Ok(None) };
         if is_filler(rest) {
             let fills = length == rest.len();
@@ -203,14 +199,12 @@ impl<'s> LogScan<'s> {
             return Ok(None);
         }
         let next = geometry.segment_of(end.get()) + 1;
-        if !self.load(next)? {
+        if !self.loaded.load(next)? {
             return Ok(None);
         }
         let (at, epoch) = (geometry.first_record(next), self.epochs.at(end));
-        let (Some(lsn), Some((_, bytes))) = (Lsn::new(at), &self.current) else {
-            return Ok(None);
-        };
-        let bytes = bytes.get(offset_in(self.segments, at)..).unwrap_or_default();
+        let Some(lsn) = Lsn::new(at) else { return Ok(None) };
+        let bytes = self.loaded.from(at);
         let bytes = &bytes[..peek_length(bytes).unwrap_or(0)];
         let began = match record::decode(bytes) {
             Ok(LogRecord::Restart(restart)) => {
@@ -223,37 +217,6 @@ impl<'s> LogScan<'s> {
         Ok(began.then_some(lsn))
     }
 
-    /// Makes segment `number` the current one; false when there is none.
-    fn load(&mut self, number: u64) -> Result<bool> {
-        if self.current.as_ref().is_some_and(|(current, _)| *current == number) {
-            return Ok(true);
-        }
-        let Some(file) = self.segments.file(number) else { return Ok(false) };
-        let length = usize::try_from(self.segments.geometry().segment_bytes)
-            .map_err(|_| Error::InvalidInput("a segment larger than memory".into()))?;
-        let full = match self.end {
-            ScanEnd::Known(end) => self.segments.geometry().end(number) <= end.get(),
-            ScanEnd::FirstHole => false,
-        };
-        let bytes = if full {
-            file.map(0, length)?
-        } else {
-            let mut bytes = self.take_buffer(length);
-            let read = file.read_at(0, &mut bytes)?;
-            bytes[read..].fill(0);
-            LogBytes::Owned(bytes)
-        };
-        self.current = Some((number, bytes));
-        Ok(true)
-    }
-
-    fn take_buffer(&mut self, length: usize) -> Vec<u8> {
-        match self.current.take() {
-            Some((_, LogBytes::Owned(bytes))) if bytes.len() == length => bytes,
-            _ => vec![0; length],
-        }
-    }
-
     /// Searches behind the hole for a valid record that proves the hole had been durable. Gives
     /// the record's LSN and its `durable_lsn`.
     ///
@@ -264,7 +227,7 @@ impl<'s> LogScan<'s> {
         let geometry = self.segments.geometry();
         let Some(numbers) = self.segments.numbers() else { return Ok(None) };
         for number in geometry.segment_of(hole.get())..=*numbers.end() {
-            if !self.load(number)? {
+            if !self.loaded.load(number)? {
                 continue;
             }
             let from = geometry.first_record(number).max(hole.get());
@@ -277,10 +240,9 @@ impl<'s> LogScan<'s> {
 
     fn witness_in(&self, number: u64, from: u64, hole: Lsn) -> Option<(Lsn, Lsn)> {
         let geometry = self.segments.geometry();
-        let (_, bytes) = self.current.as_ref()?;
         let epoch = self.epochs.at(hole)?;
         (from..geometry.end(number)).step_by(ALIGNMENT).find_map(|at| {
-            let rest = bytes.get(offset_in(self.segments, at)..)?;
+            let rest = self.loaded.from(at);
             let bytes = &rest[..witness_length(rest, self.max_record)?];
             let lsn = Lsn::new(at)?;
             let declared = restart_epoch(bytes).filter(|declared| *declared > epoch);
@@ -296,24 +258,20 @@ impl<'s> LogScan<'s> {
 impl Epochs {
     /// Notes a restart record that a scan came upon; those known already are passed over. Gives
     /// whether its epoch can be.
-    fn restarted(&mut self, lsn: Lsn, epoch: u64) -> bool {
+    fn restarted(&mut self, lsn: Lsn, restart: &Restart) -> bool {
+        let epoch = restart.epoch;
         match self.last() {
             Some(last) if last.lsn >= lsn => self.at(lsn) == Some(epoch),
             Some(last) if last.epoch >= epoch => false,
             _ => {
-                self.push_back(EpochStart { lsn, epoch });
+                self.push_back(EpochStart { lsn, epoch }, restart.durable_lsn);
                 true
             }
         }
     }
 }
 
-#[allow(clippy::cast_possible_truncation)] // an offset within a segment, which fits into memory
-fn offset_in(segments: &Segments, at: u64) -> usize {
-    segments.geometry().offset(at) as usize
-}
-
-fn is_filler(bytes: &[u8]) -> bool {
+pub(super) fn is_filler(bytes: &[u8]) -> bool {
     record::peek_kind(bytes) == Some(record::FILLER)
 }
 
@@ -335,7 +293,11 @@ fn witness_length(bytes: &[u8], max_record: usize) -> Option<usize> {
 }
 
 /// Decodes a record whose checksum was right.
-fn decode_at<'a>(segments: &Segments, lsn: Lsn, bytes: &'a [u8]) -> Result<LogRecord<'a>> {
+pub(super) fn decode_at<'a>(
+    segments: &Segments,
+    lsn: Lsn,
+    bytes: &'a [u8],
+) -> Result<LogRecord<'a>> {
     let record = record::decode(bytes).map_err(|fault| {
         Error::corrupt(segments.place(lsn), "a well-formed log record", fault.to_string())
     })?;
@@ -375,7 +337,7 @@ impl RecordBytes {
     }
 }
 
-fn no_record(segments: &Segments, lsn: Lsn) -> Error {
+pub(super) fn no_record(segments: &Segments, lsn: Lsn) -> Error {
     Error::corrupt(segments.place(lsn), "a log record", "bytes that are none")
 }
 

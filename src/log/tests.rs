@@ -3,6 +3,7 @@
 use std::thread;
 
 use super::*;
+use crate::config::RestartMode;
 use crate::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use crate::ids::TxnId;
 use crate::record::{End, EpochStart, HEADER_BYTES, LogRecord, TransactionLink};
@@ -21,6 +22,7 @@ fn config() -> Config {
         frames: 16,
         checkpoint_log_bytes: SEGMENT,
         background: false,
+        restart: RestartMode::Serial,
     }
 }
 
@@ -39,7 +41,7 @@ fn log_on(disk: &SimDisk) -> Log {
     let start = lsn(SEGMENT_HEADER_BYTES);
     let position = LogPosition { end: start, durable: start, epoch: 1 };
     let log = Log::new(segments, &config(), Epochs::default(), position, Observers::default());
-    log.began(start);
+    log.began(start, start);
     log
 }
 
@@ -62,7 +64,7 @@ fn scan(disk: &SimDisk, epoch: u64) -> Vec<u64> {
     let segments = segments(disk);
     let mut epochs = Epochs::default();
     let start = lsn(SEGMENT_HEADER_BYTES);
-    epochs.push_back(EpochStart { lsn: start, epoch });
+    epochs.push_back(EpochStart { lsn: start, epoch }, start);
     let mut scan = LogScan::new(&segments, 512, start, epochs, ScanEnd::FirstHole);
     let mut numbers = Vec::new();
     while let Some((_, record)) = scan.next_record().unwrap() {

@@ -45,6 +45,14 @@ pub fn peek_kind(bytes: &[u8]) -> Option<u8> {
     (header.reserved == [0; 3]).then_some(header.kind)
 }
 
+/// The page that the record which `bytes` begin with changes, if it is of a kind that changes one.
+#[must_use]
+pub fn peek_page(bytes: &[u8]) -> Option<PageId> {
+    let (header, body) = Header::ref_from_prefix(bytes).ok()?;
+    let (page, _) = PageBody::ref_from_prefix(body).ok()?;
+    matches!(header.kind, UPDATE | COMPENSATION).then(|| PageId(page.page.get()))
+}
+
 /// Whether records of this kind carry `durable_lsn`.
 #[must_use]
 pub const fn bears_witness(kind: u8) -> bool {

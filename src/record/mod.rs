@@ -31,7 +31,7 @@ mod layout;
 mod tests;
 
 pub use decode::{
-    RecordFault, bears_witness, decode, peek_kind, peek_length, stated_length, verify,
+    RecordFault, bears_witness, decode, peek_kind, peek_length, peek_page, stated_length, verify,
 };
 pub use encode::EncodedRecord;
 pub use layout::{

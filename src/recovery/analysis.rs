@@ -15,7 +15,7 @@ use crate::log::{
     ControlFile, Epochs, Geometry, LogScan, MasterRecord, ScanEnd, Segments, read_record,
 };
 use crate::page;
-use crate::record::{EpochStart, LogRecord};
+use crate::record::{EpochStart, LogRecord, Restart};
 use crate::sync::Arc;
 
 /// What the first phase hands to the second.
@@ -150,25 +150,30 @@ fn follow_epochs(
     let mut epochs = Epochs::default();
     let mut run = EpochStart { lsn: begin.restart_lsn, epoch };
     loop {
-        epochs.push_front(run);
         if run.lsn <= oldest {
+            epochs.push_front(run, None);
             return Ok(epochs);
         }
-        let bytes = read_record(segments, page_size, run.lsn, run.epoch)?;
-        let previous = match bytes.record() {
-            LogRecord::Restart(restart) if restart.epoch == run.epoch => restart.previous,
-            other => {
-                let expected = format!("the restart record of epoch {}", run.epoch);
-                return Err(Error::corrupt(segments.place(run.lsn), expected, other.name()));
-            }
-        };
-        match previous {
+        let restart = read_restart(segments, page_size, run)?;
+        epochs.push_front(run, Some(restart.durable_lsn));
+        match restart.previous {
             Some(previous) if previous.epoch < run.epoch => run = previous,
             Some(_) => {
                 let place = segments.place(run.lsn);
                 return Err(Error::corrupt(place, "a run of a lower epoch before", "a higher one"));
             }
             None => return Ok(epochs),
+        }
+    }
+}
+
+fn read_restart(segments: &Segments, page_size: usize, run: EpochStart) -> Result<Restart> {
+    let bytes = read_record(segments, page_size, run.lsn, run.epoch)?;
+    match bytes.record() {
+        LogRecord::Restart(restart) if restart.epoch == run.epoch => Ok(restart),
+        other => {
+            let expected = format!("the restart record of epoch {}", run.epoch);
+            Err(Error::corrupt(segments.place(run.lsn), expected, other.name()))
         }
     }
 }

@@ -32,6 +32,7 @@
 
 mod analysis;
 mod frees;
+mod history;
 mod redo;
 mod report;
 mod tables;

@@ -1,19 +1,18 @@
 //! The second phase: repeats history.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::analysis::Analysis;
+use super::history::{History, Repeated};
 use super::report::{AnalysisReport, RedoReport};
 use super::tables::Rebuilt;
 use super::undo::UndoLosers;
-use crate::buffer::{BufferPool, DoubleWrite, Image, PageWrite, PagesFile};
+use crate::buffer::{BufferPool, DoubleWrite, Image, PagesFile};
+use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::event::{Event, Observers, SkipReason};
-use crate::ids::{Lsn, PageId};
-use crate::log::{ControlFile, Log, LogPosition, LogScan, ScanEnd, Segments};
-use crate::page::PageOp;
-use crate::record::LogRecord;
+use crate::event::{Event, Observers};
+use crate::ids::Lsn;
+use crate::log::{ControlFile, Log, LogPosition, Segments};
 use crate::sync::{Arc, Mutex};
 
 /// What the second phase works on; everything it reads is durable.
@@ -26,7 +25,7 @@ pub struct Redo {
     pub(super) end: Lsn,
     pub(super) analysis: AnalysisReport,
     pub(super) durable: MadeDurable,
-    page_size: usize,
+    config: Config,
 }
 
 /// What had to be written again before redo could believe what it reads.
@@ -90,7 +89,7 @@ impl Redo {
             end: analysis.end,
             analysis: analysis.report,
             durable,
-            page_size: config.page_size,
+            config,
         })
     }
 
@@ -98,104 +97,28 @@ impl Redo {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when a page does not fit the log; those of the disk.
-    pub fn run(mut self) -> Result<UndoLosers> {
+    pub fn run(self) -> Result<UndoLosers> {
         let began = Instant::now();
-        let mut report = RedoReport {
-            from: self.tables.dirty_pages.redo_lsn(),
-            records: 0,
-            bytes: 0,
-            redone: 0,
-            skipped: BTreeMap::new(),
-            pages_read: 0,
-            duration: began.elapsed(),
+        let from = self.tables.dirty_pages.redo_lsn();
+        let repeated = match from {
+            None => Repeated::default(),
+            Some(from) => self.repeat_history(from)?,
         };
-        if let Some(from) = report.from {
-            self.observers.emit(|| Event::RedoBegan { from });
-            self.repeat_history(from, &mut report)?;
-            self.observers.emit(|| Event::RedoEnded { redone: report.redone });
-        }
-        report.pages_read = self.pool.statistics().misses;
-        report.duration = began.elapsed();
+        let Repeated { records, bytes, redone, skipped } = repeated;
+        let pages_read = self.pool.statistics().misses;
+        let duration = began.elapsed();
+        let report = RedoReport { from, records, bytes, redone, skipped, pages_read, duration };
         UndoLosers::begin(self, report)
     }
 
-    fn repeat_history(&mut self, from: Lsn, report: &mut RedoReport) -> Result<()> {
-        let log = Arc::clone(&self.log);
-        let known = ScanEnd::Known(self.end);
-        let mut scan = LogScan::new(log.segments(), self.page_size, from, log.epochs(), known);
-        while let Some((lsn, record)) = scan.next_record()? {
-            let (page, prev_page_lsn, op) = match record {
-                LogRecord::Update(update) => (update.page, update.prev_page_lsn, update.op),
-                LogRecord::Compensation(clr) => (clr.page, clr.prev_page_lsn, clr.op),
-                _ => continue,
-            };
-            match self.redo(lsn, page, prev_page_lsn, &op)? {
-                None => {
-                    report.redone += 1;
-                    self.observers.emit(|| Event::Redone { lsn, page });
-                }
-                Some(reason) => {
-                    *report.skipped.entry(reason).or_default() += 1;
-                    self.observers.emit(|| Event::RedoSkipped { lsn, page, reason });
-                }
-            }
-        }
-        report.records = scan.records();
-        report.bytes = scan.bytes();
-        Ok(())
-    }
-
-    /// Applies one change, or says why not.
-    fn redo(
-        &mut self,
-        lsn: Lsn,
-        page: PageId,
-        prev_page_lsn: Option<Lsn>,
-        op: &PageOp<'_>,
-    ) -> Result<Option<SkipReason>> {
-        match self.tables.dirty_pages.rec_lsn(page) {
-            None => return Ok(Some(SkipReason::PageNotDirty)),
-            Some(rec_lsn) if lsn < rec_lsn => return Ok(Some(SkipReason::BelowRecLsn)),
-            Some(_) => {}
-        }
-        let mut guard = self.pool.fix_write(page)?;
-        let page_lsn = guard.page_lsn();
-        if page_lsn >= Some(lsn) {
-            // All records up to the page's are in it: the next one that may not be is later. This
-            // is a bound to compare with, not the LSN of a record.
-            if let Some(bound) = page_lsn.and_then(|page_lsn| page_lsn.checked_add(1)) {
-                self.tables.dirty_pages.replace(page, bound);
-            }
-            return Ok(Some(SkipReason::PageLsnNotBelow));
-        }
-        self.check_chain(&guard, lsn, prev_page_lsn, op)?;
-        guard.redo(op, lsn);
-        Ok(None)
-    }
-
-    /// A change applies to the version of the page that it was made on, and to no other. (What
-    /// makes the page anew applies to any.)
-    fn check_chain(
-        &self,
-        guard: &PageWrite<'_>,
-        lsn: Lsn,
-        prev_page_lsn: Option<Lsn>,
-        op: &PageOp<'_>,
-    ) -> Result<()> {
-        let page = guard.page();
-        let formats = matches!(op, PageOp::Format { .. });
-        if !formats && guard.page_lsn() != prev_page_lsn {
-            let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
-            return Err(Error::corrupt(
-                self.pool.place(page),
-                format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
-                format!("pageLSN {}: a write was lost", nil(guard.page_lsn())),
-            ));
-        }
-        op.check(guard.bytes()).map_err(|fault| {
-            let expected = format!("a page that admits record {lsn}: {op}");
-            Error::corrupt(self.pool.place(page), expected, fault.to_string())
-        })
+    fn repeat_history(&self, from: Lsn) -> Result<Repeated> {
+        let Self { log, pool, observers, end, tables, config, .. } = self;
+        observers.emit(|| Event::RedoBegan { from });
+        let history = History { log, pool, observers, from, end: *end };
+        let repeated =
+            history.repeat(&tables.dirty_pages, config.restart.threads(), config.background)?;
+        observers.emit(|| Event::RedoEnded { redone: repeated.redone });
+        Ok(repeated)
     }
 }
 

@@ -39,7 +39,7 @@ impl UndoLosers {
         };
         let encoded = EncodedRecord::new(&LogRecord::Restart(record));
         let restart_lsn = log.append(&encoded, 0, |_| {})?;
-        log.began(restart_lsn);
+        log.began(restart_lsn, end);
         let (lsn, kind) = (restart_lsn, "Restart");
         observers.emit(|| Event::Appended { lsn, txn: None, kind, page: None });
         let report = RestartReport {
@@ -68,6 +68,12 @@ impl UndoLosers {
         let checkpointer =
             Checkpointer::new(log, Arc::clone(&transactions), control, observers.clone());
         Ok(Self { transactions, space, checkpointer, tables, observers, report })
+    }
+
+    /// What redo did.
+    #[must_use]
+    pub fn redo_report(&self) -> &RedoReport {
+        &self.report.redo
     }
 
     /// Ends what committed, undoes what did not, and opens the engine.

@@ -1,17 +1,17 @@
-//! A hash of a few instructions for the keys of the lock table.
+//! A hash of a few instructions for tables whose keys are identifiers.
 //!
 //! Page, slot and transaction numbers are given out by the engine, so no stranger can choose keys
-//! that collide; and every record access hashes some, so the careful hash of the standard library
-//! would be a good part of what a lock costs.
+//! that collide; and every record access, and every log record that restart reads, hashes some, so the
+//! careful hash of the standard library would be a good part of what those cost.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Makes a [`NumberHasher`] for each key.
-pub(super) type BuildNumberHasher = BuildHasherDefault<NumberHasher>;
+pub type BuildNumberHasher = BuildHasherDefault<NumberHasher>;
 
 /// Mixes whole numbers by multiplication.
 #[derive(Default)]
-pub(super) struct NumberHasher(u64);
+pub struct NumberHasher(u64);
 
 /// An odd number with its bits well spread: 2^64 divided by the golden ratio.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;

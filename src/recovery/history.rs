@@ -1,0 +1,237 @@
+//! Repeating history: every change that its page does not have is applied again, whoever made it.
+//!
+//! ```text
+//!   log    | P1 | P2 | P4 | P1 | P3 | P2 | …      each thread walks over all of it,
+//!             |    |    |    |    |    |
+//!   part 0    |    P2   P4   |    |    P2         and takes the records of its own pages
+//!   part 1    P1             P1   P3              in the order of the log
+//! ```
+//!
+//! With several threads the pages are divided among them ([`part_of`]). A page's records are all
+//! applied by one thread, in order, and redo of a page never looks at another: so each page becomes
+//! what it would have become with one thread. No record is handed from thread to thread. Walking
+//! over a record costs little, for the walk does not compute checksums; the thread that uses it does.
+//!
+//! Meanwhile the disk is told which pages will be read, in the order of their numbers.
+//!
+//! Invariants:
+//! - a record is applied only to the version of the page that it was made for (`prev_page_lsn`), else
+//!   the page or the log is damaged;
+//! - the first failure ends all threads; nothing was appended to the log.
+//!
+//! Source: ARIES, section 6.2; parallelism in redo, section 6.5.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use crate::buffer::{BufferPool, PageWrite};
+use crate::error::{Error, Result};
+use crate::event::{Event, Observers, SkipReason};
+use crate::ids::{Lsn, PageId};
+use crate::log::{Log, LogWalk, Walked};
+use crate::page::PageOp;
+use crate::record::LogRecord;
+use crate::sync::{AtomicBool, Ordering};
+use crate::tables::{DirtyPageTable, part_of};
+
+/// Pages between two that will be read are read with them if there are no more than these.
+const READ_AHEAD_GAP: u64 = 8;
+/// Pages that the disk is told of at once.
+const READ_AHEAD_PAGES: u64 = 256;
+
+/// What was done, by one thread or by all.
+#[derive(Default)]
+pub(super) struct Repeated {
+    pub records: u64,
+    pub bytes: u64,
+    pub redone: u64,
+    pub skipped: BTreeMap<SkipReason, u64>,
+}
+
+/// History from the smallest `rec_lsn` to the end of the log.
+pub(super) struct History<'r> {
+    pub log: &'r Log,
+    pub pool: &'r BufferPool,
+    pub observers: &'r Observers,
+    pub from: Lsn,
+    pub end: Lsn,
+}
+
+impl History<'_> {
+    /// Repeats it with so many threads. `dirty_pages` says which pages may lack which records.
+    /// Whether there may be one thread more tells `read_ahead_beside`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a page does not fit the log; those of the disk.
+    pub fn repeat(
+        &self,
+        dirty_pages: &DirtyPageTable,
+        threads: usize,
+        read_ahead_beside: bool,
+    ) -> Result<Repeated> {
+        let stop = AtomicBool::new(false);
+        let mut parts: Vec<Part<'_>> = (dirty_pages.split(threads).into_iter().enumerate())
+            .map(|(index, dirty_pages)| Part {
+                history: self,
+                index,
+                threads,
+                dirty_pages,
+                stop: &stop,
+            })
+            .collect();
+        let first = parts.remove(0);
+        thread::scope(|scope| {
+            let read_ahead = || self.read_ahead(dirty_pages, &stop);
+            if read_ahead_beside {
+                drop(scope.spawn(read_ahead))
+            } else {
+                read_ahead()
+            }
+            let others: Vec<_> =
+                parts.into_iter().map(|part| scope.spawn(|| part.repeat())).collect();
+            let mut all = vec![first.repeat()];
+            all.extend(others.into_iter().map(|other| other.join().expect("redo does not panic")));
+            stop.store(true, Ordering::Relaxed);
+            all.into_iter().collect::<Result<Vec<_>>>().map(merge)
+        })
+    }
+
+    /// Tells the disk which pages will be read, as many as the pool can hold.
+    fn read_ahead(&self, dirty_pages: &DirtyPageTable, stop: &AtomicBool) {
+        let mut run: Option<(PageId, u64)> = None;
+        for (page, _) in dirty_pages.iter().take(self.pool.frames()) {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            match &mut run {
+                Some((first, count))
+                    if page.0 - first.0 - *count < READ_AHEAD_GAP && *count < READ_AHEAD_PAGES =>
+                {
+                    *count = page.0 - first.0 + 1;
+                }
+                _ => {
+                    run.inspect(|(first, count)| self.pool.read_ahead(*first, *count));
+                    run = Some((page, 1));
+                }
+            }
+        }
+        run.inspect(|(first, count)| self.pool.read_ahead(*first, *count));
+    }
+}
+
+/// Every thread has walked over the same records.
+fn merge(all: Vec<Repeated>) -> Repeated {
+    let mut merged = Repeated::default();
+    for one in all {
+        merged.records = one.records;
+        merged.bytes = one.bytes;
+        merged.redone += one.redone;
+        for (reason, count) in one.skipped {
+            *merged.skipped.entry(reason).or_default() += count;
+        }
+    }
+    merged
+}
+
+/// What one thread repeats.
+struct Part<'r> {
+    history: &'r History<'r>,
+    index: usize,
+    threads: usize,
+    dirty_pages: DirtyPageTable,
+    /// Set when somebody failed.
+    stop: &'r AtomicBool,
+}
+
+impl Part<'_> {
+    fn repeat(mut self) -> Result<Repeated> {
+        let repeated = self.walk();
+        if repeated.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        repeated
+    }
+
+    fn walk(&mut self) -> Result<Repeated> {
+        let History { log, from, end, observers, .. } = *self.history;
+        let mut walk = LogWalk::new(log.segments(), log.epochs(), from, end);
+        let mut done = Repeated::default();
+        while let Some(walked) = walk.next_record()? {
+            let Some(page) =
+                walked.page().filter(|page| part_of(*page, self.threads) == self.index)
+            else {
+                continue;
+            };
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let lsn = walked.lsn;
+            match self.redo(&walked, page)? {
+                None => {
+                    done.redone += 1;
+                    observers.emit(|| Event::Redone { lsn, page });
+                }
+                Some(reason) => {
+                    *done.skipped.entry(reason).or_default() += 1;
+                    observers.emit(|| Event::RedoSkipped { lsn, page, reason });
+                }
+            }
+        }
+        done.records = walk.records();
+        done.bytes = walk.bytes();
+        Ok(done)
+    }
+
+    /// Applies one change, or says why not.
+    fn redo(&mut self, walked: &Walked<'_>, page: PageId) -> Result<Option<SkipReason>> {
+        let lsn = walked.lsn;
+        match self.dirty_pages.rec_lsn(page) {
+            None => return Ok(Some(SkipReason::PageNotDirty)),
+            Some(rec_lsn) if lsn < rec_lsn => return Ok(Some(SkipReason::BelowRecLsn)),
+            Some(_) => {}
+        }
+        let (prev_page_lsn, op) = match walked.record()? {
+            LogRecord::Update(update) => (update.prev_page_lsn, update.op),
+            LogRecord::Compensation(record) => (record.prev_page_lsn, record.op),
+            other => unreachable!("{} changes no page", other.name()),
+        };
+        let mut guard = self.history.pool.fix_write(page)?;
+        let page_lsn = guard.page_lsn();
+        if page_lsn >= Some(lsn) {
+            // All records up to the page's are in it: the next one that may not be is later. This
+            // is a bound to compare with, not the LSN of a record.
+            if let Some(bound) = page_lsn.and_then(|page_lsn| page_lsn.checked_add(1)) {
+                self.dirty_pages.replace(page, bound);
+            }
+            return Ok(Some(SkipReason::PageLsnNotBelow));
+        }
+        self.check_chain(&guard, lsn, prev_page_lsn, &op)?;
+        guard.redo(&op, lsn);
+        Ok(None)
+    }
+
+    /// A change applies to the version of the page that it was made on, and to no other. (What
+    /// makes the page anew applies to any.)
+    fn check_chain(
+        &self,
+        guard: &PageWrite<'_>,
+        lsn: Lsn,
+        prev_page_lsn: Option<Lsn>,
+        op: &PageOp<'_>,
+    ) -> Result<()> {
+        let place = || self.history.pool.place(guard.page());
+        let formats = matches!(op, PageOp::Format { .. });
+        if !formats && guard.page_lsn() != prev_page_lsn {
+            let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
+            return Err(Error::corrupt(
+                place(),
+                format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
+                format!("pageLSN {}: a write was lost", nil(guard.page_lsn())),
+            ));
+        }
+        op.check(guard.bytes()).map_err(|fault| {
+            let expected = format!("a page that admits record {lsn}: {op}");
+            Error::corrupt(place(), expected, fault.to_string())
+        })
+    }
+}

@@ -1,7 +1,8 @@
 //! How fast restart is, against a plain walk over the same bytes, in one run.
 //!
 //! `cargo bench --bench restart` (options after `--`: `--log-mib 1024`, `--pages 200000`,
-//! `--rounds 3`, `--dir DIR`).
+//! `--rounds 3`, `--dir DIR`; `--keep DIR` makes the database in DIR and leaves it there, and uses the
+//! one it finds there).
 //!
 //! A database is filled: one 100-byte record on each page; then, with no checkpoint between, updates
 //! of all 100 bytes of records chosen at random, a hundred to a commit, until the log has grown by
@@ -55,8 +56,9 @@ fn main() {
     let arguments = Arguments::read();
     let dir = tempfile::tempdir_in(arguments.dir()).unwrap();
     let pages = arguments.get("pages", 200_000_usize);
+    let kept = arguments.get("keep", PathBuf::new());
     let bench = Bench {
-        dir: dir.path().join("db"),
+        dir: if kept.as_os_str().is_empty() { dir.path().join("db") } else { kept },
         pages,
         log_bytes: arguments.get("log-mib", 1024_u64) << 20,
         config: Config {
@@ -68,7 +70,9 @@ fn main() {
             restart: RestartMode::Serial,
         },
     };
-    bench.fill();
+    if !bench.dir.exists() {
+        bench.fill();
+    }
     let rounds = arguments.get("rounds", 3);
     for warm in [true, false] {
         bench.measure(rounds, warm);
@@ -106,8 +110,8 @@ impl Bench {
         db.flush_pages().unwrap();
         db.checkpoint().unwrap();
         let start = db.stats().end_lsn.get();
-        let (mut updates, mut seed) = (0_u64, 1_u64);
-        while db.stats().end_lsn.get() - start < self.log_bytes {
+        let (mut updates, mut seed, mut end) = (0_u64, 1_u64, start);
+        while end - start < self.log_bytes {
             let mut txn = db.begin().unwrap();
             for _ in 0..UPDATES_PER_COMMIT {
                 updates += 1;
@@ -117,14 +121,13 @@ impl Bench {
                 let value = if updates % 2 == 0 { value.map(|byte| !byte) } else { value };
                 txn.write_record(page, slot, 0, &value).unwrap();
             }
-            let _ = txn.commit_deferred().unwrap();
+            end = txn.commit_deferred().unwrap().lsn().get();
         }
         db.force_log().unwrap();
-        let bytes = db.stats().end_lsn.get() - start;
         eprintln!(
             "{updates} updates on {} pages, {} MiB of log, made in {:.0} s",
             records.len(),
-            bytes >> 20,
+            (end - start) >> 20,
             began.elapsed().as_secs_f64()
         );
     }
@@ -185,8 +188,13 @@ impl Bench {
     /// Seconds that `what` takes with the files in, or dropped from, the page cache.
     fn timed<T>(&self, warm: bool, what: impl FnOnce() -> T) -> f64 {
         self.prepare_cache(warm);
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_seconds());
         black_box(what());
+        eprintln!(
+            "  on the processor {:.3} of {:.3} s",
+            cpu_seconds() - cpu,
+            began.elapsed().as_secs_f64()
+        );
         began.elapsed().as_secs_f64()
     }
 
@@ -269,9 +277,10 @@ impl Bench {
         let config = Config { restart, ..self.config.clone() };
         let redo = self.analyse_with(&config).make_durable().unwrap();
         self.prepare_cache(warm);
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_seconds());
         let undo = redo.run().unwrap();
         let seconds = began.elapsed().as_secs_f64();
+        eprintln!("  redo: on the processor {:.3} of {:.3} s", cpu_seconds() - cpu, seconds);
         let pool = (self.config.frames * PAGE_SIZE) as u64;
         eprintln!("  RssAnon is {} MiB, the pool {} MiB", rss_anon() >> 20, pool >> 20);
         (seconds, undo.redo_report().clone())
@@ -288,6 +297,12 @@ fn walk_segment(bytes: &[u8]) -> Option<u64> {
         at += length.next_multiple_of(8);
     }
     sum
+}
+
+/// Seconds that this thread has been on a processor.
+fn cpu_seconds() -> f64 {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    statistics.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
 /// Anonymous memory of this process, in bytes.

@@ -51,6 +51,9 @@ pub struct PageWrite<'p> {
     contents: RwLockWriteGuard<'p, Contents>,
     page: PageId,
     published: Option<Lsn>,
+    /// Whether a change through this guard is in the dirty page table. While the guard lives the page
+    /// cannot be copied for writing, so later changes alter nothing there.
+    dirtied: bool,
     fixed: Fixed<'p>,
 }
 
@@ -61,7 +64,7 @@ impl<'p> PageWrite<'p> {
         contents: RwLockWriteGuard<'p, Contents>,
     ) -> Self {
         let page = contents.page.expect("only a page that was read is handed out");
-        Self { contents, page, published: None, fixed: Fixed { pool, frame } }
+        Self { contents, page, published: None, dirtied: false, fixed: Fixed { pool, frame } }
     }
 
     /// The page.
@@ -97,11 +100,13 @@ impl<'p> PageWrite<'p> {
     /// above the page's.
     pub fn redo(&mut self, op: &PageOp<'_>, lsn: Lsn) {
         assert!(self.page_lsn() < Some(lsn), "a page's LSN only grows");
-        let bound = self.published.take().unwrap_or(lsn);
-        let mut dirty = self.fixed.pool.frames[self.fixed.frame].dirty.lock();
-        dirty.publish(bound);
-        dirty.settle(bound, lsn);
-        drop(dirty);
+        if !self.dirtied || self.published.is_some() {
+            let bound = self.published.take().unwrap_or(lsn);
+            let mut dirty = self.fixed.pool.frames[self.fixed.frame].dirty.lock();
+            dirty.publish(bound);
+            dirty.settle(bound, lsn);
+            self.dirtied = true;
+        }
         op.apply(&mut self.contents.bytes).expect("checked before it was logged");
         page::set_page_lsn(&mut self.contents.bytes, lsn);
     }

@@ -54,6 +54,11 @@ impl<'s> Loaded<'s> {
         }
     }
 
+    /// The current segment's number.
+    pub fn number(&self) -> Option<u64> {
+        self.current.as_ref().map(|(number, _)| *number)
+    }
+
     /// The current segment's bytes from byte `at` of the log on, which lies in it; none before one
     /// was loaded.
     pub fn from(&self, at: u64) -> &[u8] {

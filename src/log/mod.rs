@@ -50,7 +50,7 @@ pub use force::DurableLsn;
 pub use poison::Poison;
 pub use scan::{LogScan, RecordBytes, ScanEnd, read_record};
 pub use segment::{Geometry, LOG_DIRECTORY, SEGMENT_HEADER_BYTES, Segments, is_segment_name};
-pub use walk::{LogWalk, Walked};
+pub use walk::{Found, LogWalk};
 
 use append::Appender;
 use force::Forcing;

@@ -1,7 +1,7 @@
 //! Walking over log that was scanned before: redo does, once in each of its threads.
 //!
 //! A [`LogScan`](super::LogScan) has found each record valid, so where one begins and ends is known,
-//! and a checksum is needed only for what is used: whoever wants a record asks [`Walked::record`],
+//! and a checksum is needed only for what is used: whoever wants a record asks [`LogWalk::record`],
 //! which checks it again, because the disk may give other bytes the second time.
 //!
 //! Invariants:
@@ -30,13 +30,14 @@ pub struct LogWalk<'s> {
     bytes: u64,
 }
 
-/// A record that the walk came upon, not looked into yet.
-pub struct Walked<'w> {
+/// A record that changes a page, not looked into yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
     /// Where it begins.
     pub lsn: Lsn,
-    bytes: &'w [u8],
-    segments: &'w Segments,
-    epochs: &'w Epochs,
+    /// The page, as its bytes say.
+    pub page: PageId,
+    length: usize,
 }
 
 impl<'s> LogWalk<'s> {
@@ -67,60 +68,70 @@ impl<'s> LogWalk<'s> {
         self.bytes
     }
 
-    /// The next record; `None` at the end.
+    /// Finds the next records that change `wanted` pages, at most so many, all in one segment. Gives
+    /// whether there may be more.
     ///
     /// # Errors
-    /// [`crate::Error::Corrupt`] where none can be; those of the disk.
-    pub fn next_record(&mut self) -> Result<Option<Walked<'_>>> {
-        let geometry = self.segments.geometry();
+    /// [`crate::Error::Corrupt`] where no record can be; those of the disk.
+    pub fn find(
+        &mut self,
+        most: usize,
+        wanted: impl Fn(PageId) -> bool,
+        found: &mut Vec<Found>,
+    ) -> Result<bool> {
+        found.clear();
+        while found.len() < most {
+            let Some(lsn) = self.next_position()? else { return Ok(false) };
+            let number = self.segments.geometry().segment_of(lsn.get());
+            if !found.is_empty() && self.loaded.number() != Some(number) {
+                break;
+            }
+            if !self.loaded.load(number)? {
+                return Err(no_record(self.segments, lsn));
+            }
+            let rest = self.loaded.from(lsn.get());
+            let length = peek_length(rest).ok_or_else(|| no_record(self.segments, lsn))?;
+            self.at = lsn.get() + padded(length) as u64;
+            if is_filler(rest) {
+                continue;
+            }
+            self.records += 1;
+            self.bytes += padded(length) as u64;
+            if let Some(page) = record::peek_page(rest).filter(|page| wanted(*page)) {
+                found.push(Found { lsn, page, length });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Where the next record, or filler, begins; `None` at the end.
+    fn next_position(&mut self) -> Result<Option<Lsn>> {
         loop {
-            self.at = geometry.record_position(self.at);
+            self.at = self.segments.geometry().record_position(self.at);
             let Some(lsn) = Lsn::new(self.at).filter(|lsn| *lsn < self.end) else {
                 return Ok(None);
             };
-            if let Some((hole, behind)) = self.hole.filter(|(hole, _)| *hole <= lsn) {
-                if hole < lsn {
-                    return Err(no_record(self.segments, hole)); // A record reaches over it.
-                }
-                self.hole = behind.checked_add(1).and_then(|after| self.epochs.next_hole(after));
-                self.at = behind.get();
-                continue;
-            }
-            if !self.loaded.load(geometry.segment_of(self.at))? {
-                return Err(no_record(self.segments, lsn));
-            }
-            let rest = self.loaded.from(self.at);
-            let Some(length) = peek_length(rest) else {
-                return Err(no_record(self.segments, lsn));
+            let Some((hole, behind)) = self.hole.filter(|(hole, _)| *hole <= lsn) else {
+                return Ok(Some(lsn));
             };
-            self.at += padded(length) as u64;
-            if !is_filler(rest) {
-                self.records += 1;
-                self.bytes += padded(length) as u64;
-                let bytes = &self.loaded.from(lsn.get())[..length];
-                let (segments, epochs) = (self.segments, &self.epochs);
-                return Ok(Some(Walked { lsn, bytes, segments, epochs }));
+            if hole < lsn {
+                return Err(no_record(self.segments, hole)); // A record reaches over it.
             }
+            self.hole = behind.checked_add(1).and_then(|after| self.epochs.next_hole(after));
+            self.at = behind.get();
         }
     }
-}
 
-impl<'w> Walked<'w> {
-    /// The page that the record changes, as its bytes say, if it is of a kind that changes one.
-    #[must_use]
-    pub fn page(&self) -> Option<PageId> {
-        record::peek_page(self.bytes)
-    }
-
-    /// The record, checked.
+    /// One of the records found last, checked.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] when its bytes are not what they were.
-    pub fn record(&self) -> Result<LogRecord<'w>> {
-        let epoch = self.epochs.at(self.lsn);
-        if !epoch.is_some_and(|epoch| record::verify(self.bytes, self.lsn, epoch)) {
-            return Err(no_record(self.segments, self.lsn));
+    pub fn record(&self, found: &Found) -> Result<LogRecord<'_>> {
+        let bytes = &self.loaded.from(found.lsn.get())[..found.length];
+        let epoch = self.epochs.at(found.lsn);
+        if !epoch.is_some_and(|epoch| record::verify(bytes, found.lsn, epoch)) {
+            return Err(no_record(self.segments, found.lsn));
         }
-        decode_at(self.segments, self.lsn, self.bytes)
+        decode_at(self.segments, found.lsn, bytes)
     }
 }

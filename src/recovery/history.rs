@@ -24,16 +24,21 @@
 use std::collections::BTreeMap;
 use std::thread;
 
+use super::held::HeldPages;
 use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers, SkipReason};
 use crate::ids::{Lsn, PageId};
-use crate::log::{Log, LogWalk, Walked};
+use crate::log::{Found, Log, LogWalk};
 use crate::page::PageOp;
 use crate::record::LogRecord;
 use crate::sync::{AtomicBool, Ordering};
 use crate::tables::{DirtyPageTable, part_of};
 
+/// Records looked for, and their pages looked up, at once.
+const BATCH_RECORDS: usize = 32;
+/// Frames that a thread needs at least.
+const FRAMES_PER_THREAD: usize = 4;
 /// Pages between two that will be read are read with them if there are no more than these.
 const READ_AHEAD_GAP: u64 = 8;
 /// Pages that the disk is told of at once.
@@ -69,6 +74,7 @@ impl History<'_> {
         threads: usize,
         read_ahead_beside: bool,
     ) -> Result<Repeated> {
+        let threads = threads.min(self.pool.frames() / FRAMES_PER_THREAD);
         let stop = AtomicBool::new(false);
         let mut parts: Vec<Part<'_>> = (dirty_pages.split(threads).into_iter().enumerate())
             .map(|(index, dirty_pages)| Part {
@@ -144,7 +150,7 @@ struct Part<'r> {
 }
 
 impl Part<'_> {
-    fn repeat(mut self) -> Result<Repeated> {
+    fn repeat(self) -> Result<Repeated> {
         let repeated = self.walk();
         if repeated.is_err() {
             self.stop.store(true, Ordering::Relaxed);
@@ -152,29 +158,19 @@ impl Part<'_> {
         repeated
     }
 
-    fn walk(&mut self) -> Result<Repeated> {
-        let History { log, from, end, observers, .. } = *self.history;
+    fn walk(&self) -> Result<Repeated> {
+        let History { log, pool, from, end, .. } = *self.history;
         let mut walk = LogWalk::new(log.segments(), log.epochs(), from, end);
-        let mut done = Repeated::default();
-        while let Some(walked) = walk.next_record()? {
-            let Some(page) =
-                walked.page().filter(|page| part_of(*page, self.threads) == self.index)
-            else {
-                continue;
-            };
-            if self.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let lsn = walked.lsn;
-            match self.redo(&walked, page)? {
-                None => {
-                    done.redone += 1;
-                    observers.emit(|| Event::Redone { lsn, page });
-                }
-                Some(reason) => {
-                    *done.skipped.entry(reason).or_default() += 1;
-                    observers.emit(|| Event::RedoSkipped { lsn, page, reason });
-                }
+        let mut pages = HeldPages::new(pool, &self.dirty_pages, self.threads);
+        let (mut found, mut done) = (Vec::with_capacity(BATCH_RECORDS), Repeated::default());
+        let mine = |page| part_of(page, self.threads) == self.index;
+        let mut more = true;
+        while more && !self.stop.load(Ordering::Relaxed) {
+            more = walk.find(BATCH_RECORDS, mine, &mut found)?;
+            pages.look_up(&found);
+            for (nth, found) in found.iter().enumerate() {
+                let skipped = redo(&walk, found, &mut pages, nth)?;
+                self.tell(found, skipped, &mut done);
             }
         }
         done.records = walk.records();
@@ -182,56 +178,76 @@ impl Part<'_> {
         Ok(done)
     }
 
-    /// Applies one change, or says why not.
-    fn redo(&mut self, walked: &Walked<'_>, page: PageId) -> Result<Option<SkipReason>> {
-        let lsn = walked.lsn;
-        match self.dirty_pages.rec_lsn(page) {
-            None => return Ok(Some(SkipReason::PageNotDirty)),
-            Some(rec_lsn) if lsn < rec_lsn => return Ok(Some(SkipReason::BelowRecLsn)),
-            Some(_) => {}
-        }
-        let (prev_page_lsn, op) = match walked.record()? {
-            LogRecord::Update(update) => (update.prev_page_lsn, update.op),
-            LogRecord::Compensation(record) => (record.prev_page_lsn, record.op),
-            other => unreachable!("{} changes no page", other.name()),
-        };
-        let mut guard = self.history.pool.fix_write(page)?;
-        let page_lsn = guard.page_lsn();
-        if page_lsn >= Some(lsn) {
-            // All records up to the page's are in it: the next one that may not be is later. This
-            // is a bound to compare with, not the LSN of a record.
-            if let Some(bound) = page_lsn.and_then(|page_lsn| page_lsn.checked_add(1)) {
-                self.dirty_pages.replace(page, bound);
+    fn tell(&self, found: &Found, skipped: Option<SkipReason>, done: &mut Repeated) {
+        let Found { lsn, page, .. } = *found;
+        match skipped {
+            None => {
+                done.redone += 1;
+                self.history.observers.emit(|| Event::Redone { lsn, page });
             }
-            return Ok(Some(SkipReason::PageLsnNotBelow));
+            Some(reason) => {
+                *done.skipped.entry(reason).or_default() += 1;
+                self.history.observers.emit(|| Event::RedoSkipped { lsn, page, reason });
+            }
         }
-        self.check_chain(&guard, lsn, prev_page_lsn, &op)?;
-        guard.redo(&op, lsn);
-        Ok(None)
     }
+}
 
-    /// A change applies to the version of the page that it was made on, and to no other. (What
-    /// makes the page anew applies to any.)
-    fn check_chain(
-        &self,
-        guard: &PageWrite<'_>,
-        lsn: Lsn,
-        prev_page_lsn: Option<Lsn>,
-        op: &PageOp<'_>,
-    ) -> Result<()> {
-        let place = || self.history.pool.place(guard.page());
-        let formats = matches!(op, PageOp::Format { .. });
-        if !formats && guard.page_lsn() != prev_page_lsn {
-            let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
-            return Err(Error::corrupt(
-                place(),
-                format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
-                format!("pageLSN {}: a write was lost", nil(guard.page_lsn())),
-            ));
-        }
-        op.check(guard.bytes()).map_err(|fault| {
-            let expected = format!("a page that admits record {lsn}: {op}");
-            Error::corrupt(place(), expected, fault.to_string())
-        })
+/// Applies one change, the `nth` looked up, or says why not.
+fn redo(
+    walk: &LogWalk<'_>,
+    found: &Found,
+    pages: &mut HeldPages<'_>,
+    nth: usize,
+) -> Result<Option<SkipReason>> {
+    let lsn = found.lsn;
+    match pages.rec_lsn(nth) {
+        None => return Ok(Some(SkipReason::PageNotDirty)),
+        Some(rec_lsn) if lsn < rec_lsn => return Ok(Some(SkipReason::BelowRecLsn)),
+        Some(_) => {}
     }
+    let (prev_page_lsn, op) = match walk.record(found)? {
+        LogRecord::Update(update) => (update.prev_page_lsn, update.op),
+        LogRecord::Compensation(record) => (record.prev_page_lsn, record.op),
+        other => unreachable!("{} changes no page", other.name()),
+    };
+    let pool = pages.pool();
+    let page = pages.hold(nth, found.page)?;
+    let page_lsn = page.page_lsn();
+    if page_lsn >= Some(lsn) {
+        // All records up to the page's are in it: the next one that may not be is later. This is a
+        // bound to compare with, not the LSN of a record.
+        if let Some(bound) = page_lsn.and_then(|page_lsn| page_lsn.checked_add(1)) {
+            pages.raise_rec_lsn(nth, bound);
+        }
+        return Ok(Some(SkipReason::PageLsnNotBelow));
+    }
+    check_chain(pool, page, lsn, prev_page_lsn, &op)?;
+    page.redo(&op, lsn);
+    Ok(None)
+}
+
+/// A change applies to the version of the page that it was made on, and to no other. (What makes the
+/// page anew applies to any.)
+fn check_chain(
+    pool: &BufferPool,
+    page: &PageWrite<'_>,
+    lsn: Lsn,
+    prev_page_lsn: Option<Lsn>,
+    op: &PageOp<'_>,
+) -> Result<()> {
+    let place = || pool.place(page.page());
+    let formats = matches!(op, PageOp::Format { .. });
+    if !formats && page.page_lsn() != prev_page_lsn {
+        let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
+        return Err(Error::corrupt(
+            place(),
+            format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
+            format!("pageLSN {}: a write was lost", nil(page.page_lsn())),
+        ));
+    }
+    op.check(page.bytes()).map_err(|fault| {
+        let expected = format!("a page that admits record {lsn}: {op}");
+        Error::corrupt(place(), expected, fault.to_string())
+    })
 }

@@ -32,6 +32,7 @@
 
 mod analysis;
 mod frees;
+mod held;
 mod history;
 mod redo;
 mod report;

@@ -22,7 +22,8 @@ pub struct Rebuilt {
     pub dirty_pages: DirtyPageTable,
     /// Transactions without an end record.
     pub transactions: TransactionTable,
-    /// Transactions that ended since the checkpoint began: a copy of the table may still have them.
+    /// Transactions that ended before the checkpoint was complete: its copy of the table may still
+    /// have them.
     ended: BTreeSet<TxnId>,
     /// No transaction so far has this number or a higher one.
     pub next_txn: TxnId,
@@ -60,7 +61,9 @@ impl Rebuilt {
             LogRecord::Compensation(record) => self.dirtied(record.page, lsn),
             LogRecord::End(end) => {
                 self.transactions.remove(end.link.txn);
-                self.ended.insert(end.link.txn);
+                if !self.is_complete() {
+                    self.ended.insert(end.link.txn);
+                }
             }
             LogRecord::Restart(restart) => self.next_txn = self.next_txn.max(restart.next_txn),
             LogRecord::EndCheckpoint(end) if end.begin_lsn == self.begin_lsn => {
@@ -87,12 +90,16 @@ impl Rebuilt {
         if self.ended.contains(&link.txn) {
             return Err("a record of a transaction that has ended");
         }
+        let complete = self.is_complete();
         let after = link.txn.get().checked_add(1).and_then(TxnId::new);
         self.next_txn = self.next_txn.max(after.ok_or("a transaction number without a next")?);
         let entry = self.transactions.entry(link.txn);
         let known = entry.last_lsn.is_some();
         if known && entry.last_lsn != link.prev_lsn {
             return Err("a prev_lsn that is not the transaction's record before");
+        }
+        if complete && !known && link.prev_lsn.is_some() {
+            return Err("a record of a transaction that has ended, or that the checkpoint lacks");
         }
         let undo_next_lsn = match record {
             LogRecord::Update(_) => Some(lsn),

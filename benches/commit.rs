@@ -1,6 +1,7 @@
 //! Durable commits a second, against the raw disk, in one run.
 //!
-//! `cargo bench --bench commit` (options after `--`: `--rounds 7`, `--millis 400`, `--dir DIR`).
+//! `cargo bench --bench commit` (options after `--`: `--rounds 7`, `--millis 400`, `--dir DIR`,
+//! `--hogs 0`: so many threads that do nothing but use a processor, all the while).
 //!
 //! Each round measures, one after the other and for the same time: the raw disk (one thread,
 //! `pwrite` of 4 KiB and `fdatasync`, over and over, through a file that was filled with zeros and
@@ -10,10 +11,12 @@
 //! the smallest and the largest.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+mod common;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -22,34 +25,13 @@ use std::time::{Duration, Instant};
 use aries::ids::{PageId, SlotId};
 use aries::{Db, Options};
 
+use common::{Arguments, Sample};
+
 const RECORD_BYTES: usize = 100;
 const RAW_BLOCK: usize = 4096;
 const RAW_FILE_BYTES: u64 = 16 * 1024 * 1024;
 const THREADS: [usize; 4] = [1, 4, 16, 64];
 const OUTSTANDING: usize = 64;
-
-struct Arguments {
-    rounds: usize,
-    time: Duration,
-    dir: PathBuf,
-}
-
-fn arguments() -> Arguments {
-    let mut arguments =
-        Arguments { rounds: 7, time: Duration::from_millis(400), dir: std::env::temp_dir() };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--rounds" => arguments.rounds = words.next().unwrap().parse().unwrap(),
-            "--millis" => {
-                arguments.time = Duration::from_millis(words.next().unwrap().parse().unwrap());
-            }
-            "--dir" => arguments.dir = words.next().unwrap().into(),
-            _ => {} // Cargo passes words of its own.
-        }
-    }
-    arguments
-}
 
 /// Writes a second of 4 KiB each, every one synced, by one thread.
 fn raw_rate(dir: &Path, time: Duration) -> f64 {
@@ -128,14 +110,26 @@ fn deferred_rate(db: &Db, (page, slot): (PageId, SlotId), time: Duration) -> f64
     durable as f64 / began.elapsed().as_secs_f64()
 }
 
-fn median(values: &mut [f64]) -> (f64, f64, f64) {
-    values.sort_by(f64::total_cmp);
-    (values[0], values[values.len() / 2], values[values.len() - 1])
+fn main() {
+    let arguments = Arguments::read();
+    let (rounds, time) =
+        (arguments.get("rounds", 7), Duration::from_millis(arguments.get("millis", 400)));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..arguments.get("hogs", 0) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::black_box(())
+                }
+            });
+        }
+        measure(&arguments.dir(), rounds, time);
+        stop.store(true, Ordering::Relaxed);
+    });
 }
 
-fn main() {
-    let arguments = arguments();
-    let dir = tempfile::tempdir_in(&arguments.dir).unwrap();
+fn measure(dir: &Path, rounds: usize, time: Duration) {
+    let dir = tempfile::tempdir_in(dir).unwrap();
     let db = Options::new().open(dir.path().join("db")).unwrap();
     let records = make_records(&db, 64);
     let names: Vec<String> = THREADS
@@ -143,33 +137,27 @@ fn main() {
         .map(|threads| format!("{threads} threads"))
         .chain([format!("1 thread, {OUTSTANDING} deferred")])
         .collect();
-    let mut ratios = vec![Vec::new(); names.len()];
-    let mut rates = vec![Vec::new(); names.len()];
-    let mut raws = Vec::new();
-    for round in 0..arguments.rounds {
-        eprintln!("round {} of {}", round + 1, arguments.rounds);
+    let mut ratios = vec![Sample::default(); names.len()];
+    let mut rates = ratios.clone();
+    let mut raws = Sample::default();
+    for round in 0..rounds {
+        eprintln!("round {} of {rounds}", round + 1);
         for (index, ratios) in ratios.iter_mut().enumerate() {
             // The raw disk anew before each: the machine's speed drifts.
-            let raw = raw_rate(dir.path(), arguments.time);
+            let raw = raw_rate(dir.path(), time);
             let rate = match THREADS.get(index) {
-                Some(&threads) => commit_rate(&db, &records[..threads], arguments.time),
-                None => deferred_rate(&db, records[0], arguments.time),
+                Some(&threads) => commit_rate(&db, &records[..threads], time),
+                None => deferred_rate(&db, records[0], time),
             };
             raws.push(raw);
             rates[index].push(rate);
             ratios.push(rate / raw);
         }
     }
-    let (least, middle, most) = median(&mut raws);
-    println!("raw disk, 4 KiB pwrite + fdatasync: {middle:.0} a second ({least:.0} to {most:.0})");
-    println!("{:<24}{:>14}{:>12}{:>20}", "durable commits", "a second", "× raw", "(least to most)");
-    for ((name, rates), ratios) in names.iter().zip(&mut rates).zip(&mut ratios) {
-        let (_, rate, _) = median(rates);
-        let (least, middle, most) = median(ratios);
-        println!(
-            "{name:<24}{rate:>14.0}{middle:>12.2}{:>20}",
-            format!("({least:.2} to {most:.2})")
-        );
+    println!("raw disk, 4 KiB pwrite + fdatasync: {} a second", raws.show(0));
+    println!("{:<24}{:>14}    × raw (least to most)", "durable commits", "a second");
+    for ((name, rates), ratios) in names.iter().zip(&rates).zip(&ratios) {
+        println!("{name:<24}{:>14.0}    {}", rates.median(), ratios.show(2));
     }
     db.close().unwrap();
 }

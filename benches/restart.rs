@@ -153,8 +153,9 @@ impl Bench {
             let walk = self.timed(warm, || self.walk());
             let analysis = self.timed(warm, || black_box(self.analyse()).report().end);
             let walk_and_pages = self.timed(warm, || (self.walk(), self.read_pages()));
-            let (serial, report) = self.redo(warm, RestartMode::Serial);
-            let (parallel, _) = self.redo(warm, RestartMode::Parallel(2));
+            let (serial, report, pages) = self.redo(warm, RestartMode::Serial);
+            let (parallel, _, others) = self.redo(warm, RestartMode::Parallel(2));
+            assert!(pages == others, "two threads leave each page as one does");
             all.walk.push(walk);
             all.analysis.push(analysis);
             all.walk_and_pages.push(walk_and_pages);
@@ -272,8 +273,8 @@ impl Bench {
         Analysis::run(disk, control, config, &Observers::default()).unwrap()
     }
 
-    /// Seconds of redo alone, and what it did.
-    fn redo(&self, warm: bool, restart: RestartMode) -> (f64, RedoReport) {
+    /// Seconds of redo alone, what it did, and the checksum of each page then.
+    fn redo(&self, warm: bool, restart: RestartMode) -> (f64, RedoReport, Vec<u32>) {
         let config = Config { restart, ..self.config.clone() };
         let redo = self.analyse_with(&config).make_durable().unwrap();
         self.prepare_cache(warm);
@@ -283,7 +284,9 @@ impl Bench {
         eprintln!("  redo: on the processor {:.3} of {:.3} s", cpu_seconds() - cpu, seconds);
         let pool = (self.config.frames * PAGE_SIZE) as u64;
         eprintln!("  RssAnon is {} MiB, the pool {} MiB", rss_anon() >> 20, pool >> 20);
-        (seconds, undo.redo_report().clone())
+        let checksum = |page| crc32fast::hash(undo.pool().fix_read(PageId(page)).unwrap().bytes());
+        let checksums = (0..undo.pool().pages()).map(checksum).collect();
+        (seconds, undo.redo_report().clone(), checksums)
     }
 }
 

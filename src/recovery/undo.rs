@@ -7,6 +7,7 @@ use super::frees::pending_frees;
 use super::redo::Redo;
 use super::report::{RedoReport, RestartReport, UndoReport};
 use super::{Engine, tables::Rebuilt};
+use crate::buffer::BufferPool;
 use crate::checkpoint::Checkpointer;
 use crate::error::Result;
 use crate::event::{Event, Observers};
@@ -68,6 +69,12 @@ impl UndoLosers {
         let checkpointer =
             Checkpointer::new(log, Arc::clone(&transactions), control, observers.clone());
         Ok(Self { transactions, space, checkpointer, tables, observers, report })
+    }
+
+    /// The pages, as redo left them.
+    #[must_use]
+    pub fn pool(&self) -> &BufferPool {
+        self.transactions.pool()
     }
 
     /// What redo did.

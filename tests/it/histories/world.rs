@@ -15,6 +15,7 @@ use super::journal::Journal;
 use super::model::Deed;
 use super::oracle::{Oracle, Savepoints};
 use super::steps::{Failure, Fate, Fault, SESSIONS, Step};
+use crate::parallel_redo::every_number_of_threads_agrees;
 
 struct Session {
     txn: Transaction,
@@ -37,12 +38,14 @@ pub struct World {
     failure: Option<Failure>,
 }
 
+const FRAMES: usize = 16;
+
 /// A page is two sectors, so it can be torn.
 pub fn options() -> Options {
     Options::new()
         .page_size(1024)
         .segment_bytes(64 * 1024)
-        .buffer_pool_bytes(16 * 1024)
+        .buffer_pool_bytes(FRAMES * 1024)
         .checkpoint_log_bytes(40 * 1024)
         .database_id(7)
         .background(false)
@@ -351,6 +354,7 @@ impl World {
     /// # Errors
     /// Those of opening it.
     pub fn reopen(&mut self) -> Result<()> {
+        every_number_of_threads_agrees(&self.disk, FRAMES);
         let opened = open(&self.disk, &self.journal);
         if let Some(end) = self.journal.take_log_end() {
             let lost: Vec<&Lsn> = self.acknowledged.iter().filter(|lsn| **lsn >= end).collect();

@@ -34,7 +34,8 @@ impl Db {
     /// # Errors
     /// [`crate::Error::NoSuchPrepared`] when none is in doubt under this global id, or another thread is
     /// deciding upon it; [`crate::Error::DiskFull`] when the log has no room, which it can only lack after
-    /// a restart on a full disk; [`crate::Error::Closed`]. It is in doubt as before then.
+    /// a restart on a full disk; [`crate::Error::Closed`]; those of the disk when it cannot read the
+    /// transaction's records. It is in doubt as before then.
     /// [`crate::Error::OutcomeUnknown`] if the log could not be forced: after reopening it has committed,
     /// or is in doubt again. Final ones.
     pub fn commit_prepared(&self, global_id: &[u8]) -> Result<Lsn> {

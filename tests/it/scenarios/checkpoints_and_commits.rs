@@ -17,6 +17,9 @@ use crate::common::{Forge, Story, WatchedDisk, open, options, read_page_records}
 enum Step {
     Update,
     FreePage,
+    PreparePart,
+    Prepare,
+    Rollback,
     Commit,
     FinishFree,
     End,
@@ -48,6 +51,12 @@ fn play(steps: &[Step]) -> Story {
         match step {
             Step::Update => drop(forge.update(1, 1)),
             Step::FreePage => drop(forge.free_page(1, 5)),
+            Step::PreparePart => drop(forge.prepare_part(1, (0, 2), b"1", Vec::new())),
+            Step::Prepare => {
+                let part = if steps.contains(&Step::PreparePart) { (1, 2) } else { (0, 1) };
+                forge.prepare_part(1, part, b"1", Vec::new());
+            }
+            Step::Rollback => drop(forge.rollback(1)),
             Step::Commit => drop(forge.commit(1)),
             Step::FinishFree => drop(forge.finish_free(1, 5)),
             Step::End => drop(forge.end(1)),
@@ -94,6 +103,60 @@ fn checkpoint_against_commit_that_frees_a_page() {
         };
         assert_eq!(story.appended_by_restart(), expected, "{steps:?}");
         assert_eq!(story.db.page_state(PageId(5)).unwrap(), Some(PageState::Free), "{steps:?}");
+    }
+}
+
+/// Scenario 35 against scenario 38 (ARIES 5.4, 6.1): whichever way prepare and a checkpoint meet, the
+/// transaction is in doubt from the last part of its prepare record on, and can be decided upon.
+#[test]
+fn checkpoint_against_prepare() {
+    use Step::{Prepare, PreparePart, Update};
+    let one_part = interleavings(&[Update, Prepare], &CHECKPOINT);
+    let two_parts = interleavings(&[Update, PreparePart, Prepare], &CHECKPOINT);
+    for steps in one_part.iter().chain(&two_parts) {
+        for commit in [true, false] {
+            let story = play(steps);
+            assert_eq!(
+                (story.losers(), story.in_doubt()),
+                (vec![], vec!["T1".into()]),
+                "{steps:?}"
+            );
+            assert_eq!(story.appended_by_restart(), [""; 0], "{steps:?}");
+            if commit {
+                story.db.commit_prepared(b"1").unwrap();
+                assert_ne!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+            } else {
+                story.db.rollback_prepared(b"1").unwrap();
+                assert_eq!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+            }
+            assert!(story.db.transaction_table().is_empty(), "{steps:?}");
+        }
+    }
+    for steps in interleavings(&[Update, PreparePart], &CHECKPOINT) {
+        let story = play(&steps);
+        assert_eq!((story.losers(), story.in_doubt()), (vec!["T1".into()], vec![]), "{steps:?}");
+        let update = steps.iter().filter(|step| **step != Step::Snapshot);
+        let update = update.collect::<Vec<_>>().iter().position(|step| **step == Update).unwrap();
+        let expected = [format!("CLR({update})->nil"), "End T1".into()];
+        assert_eq!(story.appended_by_restart(), expected, "{steps:?}");
+    }
+}
+
+/// The same with the decision in the log: whenever the copy of the table was taken, it counts.
+#[test]
+fn checkpoint_against_a_decision() {
+    use Step::{Commit, Prepare, Rollback, Update};
+    for steps in interleavings(&[Update, Prepare, Commit], &CHECKPOINT) {
+        let story = play(&steps);
+        assert_eq!((story.losers(), story.in_doubt()), (vec![], vec![]), "{steps:?}");
+        assert_eq!(story.appended_by_restart(), ["End T1"], "{steps:?}");
+        assert_ne!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+    }
+    for steps in interleavings(&[Update, Prepare, Rollback], &CHECKPOINT) {
+        let story = play(&steps);
+        assert_eq!((story.losers(), story.in_doubt()), (vec!["T1".into()], vec![]), "{steps:?}");
+        assert_eq!(story.appended_by_restart()[1..], ["End T1"], "{steps:?}");
+        assert_eq!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
     }
 }
 

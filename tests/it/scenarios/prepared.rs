@@ -265,9 +265,12 @@ fn waiting<T: Send + 'static>(
     let (done, result) = mpsc::channel();
     thread::spawn(move || drop(done.send(work())));
     let all = || story.db.locks().iter().map(|lock| lock.waiters.len()).sum::<usize>();
-    while all() < waiters {
-        thread::sleep(Duration::from_millis(1));
+    for _ in 0..10_000 {
+        if all() < waiters {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
+    assert_eq!(all(), waiters, "how many wait");
     assert!(result.try_recv().is_err(), "it waits");
     result
 }

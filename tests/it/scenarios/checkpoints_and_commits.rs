@@ -194,6 +194,43 @@ fn checkpoint_in_the_middle_of_a_commit() {
     }
 }
 
+/// The same with the thread that prepares (ARIES 5.4, 6.1): the checkpoint's force made the prepare record
+/// durable, and its copy of the table must say so.
+#[test]
+fn checkpoint_in_the_middle_of_a_prepare() {
+    let (reached, at_prepare) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let observer = move |event: &Event| {
+        if let Event::Appended { kind: "Prepare", .. } = event {
+            reached.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+    };
+    let disk = SimDisk::new();
+    let options = options().observer(Arc::new(observer));
+    let db = options.open_on(Arc::new(disk.clone())).unwrap();
+    let mut t1 = db.begin().unwrap();
+    let page = t1.allocate_page().unwrap();
+    t1.insert_record(page, b"kept").unwrap();
+    let preparing = thread::spawn(move || t1.prepare(b"7").unwrap());
+    at_prepare.recv().unwrap();
+    let checkpoint = db.checkpoint().unwrap();
+    assert!(db.prepared().is_empty() && db.commit_prepared(b"7").is_err(), "not promised yet");
+    let image = disk.crash(&Survivors::None);
+    go_on.send(()).unwrap();
+    let prepare_lsn = preparing.join().unwrap();
+    assert!(prepare_lsn < checkpoint.begin_lsn, "only the checkpoint's copy tells");
+
+    for image in [image, disk.crash(&Survivors::None)] {
+        let after = open(&image);
+        assert!(after.restart_report().analysis.losers.is_empty());
+        assert_eq!(after.prepared()[0].prepare_lsn, prepare_lsn);
+        after.commit_prepared(b"7").unwrap();
+        assert_eq!(read_page_records(&after, page), [b"kept"]);
+    }
+}
+
 type Hook = Box<dyn FnOnce() + Send>;
 
 /// Scenario 39, dirtied_while_written (ARIES 4.4, 5.4): a page is changed again while it is being

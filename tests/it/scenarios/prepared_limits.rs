@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use aries::disk::Survivors;
+use aries::error::Place;
 use aries::ids::{PageId, SlotId};
 use aries::record::LogRecord;
 use aries::{Db, Error};
@@ -155,6 +156,23 @@ fn truncation_keeps_what_is_in_doubt() {
     db.flush_pages().unwrap();
     let checkpoint = db.checkpoint().unwrap();
     assert_eq!(checkpoint.oldest_required_lsn, checkpoint.begin_lsn);
+}
+
+/// A prepare record bears witness: durable log before it that is damaged is not cut off as a torn tail,
+/// and with it a promise.
+#[test]
+fn damage_before_a_prepare_record_is_no_torn_tail() {
+    let story = Story::new();
+    let mut txn = story.begin();
+    story.update(&mut txn, 1);
+    story.db.force_log().unwrap();
+    txn.prepare(b"7").unwrap();
+    let disk = story.disk.crash(&Survivors::None);
+    disk.flip_bit("log/0000000000000001.seg", story.lsn(0).get() + 20, 0).unwrap();
+    match try_open(&disk).err() {
+        Some(Error::Corrupt { place: Place::Log { lsn, .. }, .. }) => assert_eq!(lsn, story.lsn(0)),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Takes checkpoints until the log has no room left that is not reserved.

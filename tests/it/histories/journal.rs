@@ -74,7 +74,10 @@ impl Journal {
                     in_doubt.remove(txn);
                     committing.insert(*txn);
                 }
-                "Rollback" => drop(in_doubt.remove(txn)),
+                "Rollback" => {
+                    open.insert(*txn);
+                    in_doubt.remove(txn);
+                }
                 "Prepare" => {
                     open.insert(*txn);
                     in_doubt.insert(*txn);

@@ -111,6 +111,12 @@ pub enum Error {
         /// The slot.
         slot: SlotId,
     },
+    /// No transaction is in doubt under this global id, or somebody just decides upon it.
+    #[error("no transaction with the global id \"{}\" is in doubt", global_id.escape_ascii())]
+    NoSuchPrepared {
+        /// The global id.
+        global_id: Vec<u8>,
+    },
     /// The page is not allocated (or is being freed by this transaction).
     #[error("page {page} is not allocated")]
     NoSuchPage {
@@ -124,9 +130,10 @@ pub enum Error {
         /// The first failure.
         reason: String,
     },
-    /// The commit's record may or may not have become durable before a failure. After reopening,
-    /// look whether the work is there.
-    #[error("whether {txn} committed is unknown ({reason}); reopen the database and look")]
+    /// The record of a commit, or of a transaction that was being prepared, may or may not have
+    /// become durable before a failure. After reopening, look whether the work is there, or whether
+    /// the transaction is in doubt.
+    #[error("what became of {txn} is unknown ({reason}); reopen the database and look")]
     OutcomeUnknown {
         /// The transaction.
         txn: TxnId,

@@ -142,6 +142,8 @@ pub enum Event {
         losers: Vec<TxnId>,
         /// Transactions that committed but have no end record.
         committed: Vec<TxnId>,
+        /// Transactions that are prepared and neither committed nor rolled back.
+        in_doubt: Vec<TxnId>,
     },
     /// Redo begins.
     RedoBegan {
@@ -192,6 +194,26 @@ pub enum Event {
         /// The transaction.
         txn: TxnId,
     },
+    /// A transaction is prepared, durably: from now on it is in doubt.
+    Prepared {
+        /// The transaction.
+        txn: TxnId,
+        /// By what name it will be decided upon.
+        global_id: Vec<u8>,
+        /// The prepare record, or its last part.
+        prepare_lsn: Lsn,
+    },
+    /// Restart found a transaction in doubt, and holds its locks again.
+    InDoubt {
+        /// The transaction.
+        txn: TxnId,
+        /// By what name it will be decided upon.
+        global_id: Vec<u8>,
+        /// The prepare record, or its last part.
+        prepare_lsn: Lsn,
+        /// How many locks it holds.
+        locks: usize,
+    },
     /// Restart is done; the database is open.
     Opened,
 }
@@ -208,6 +230,10 @@ impl fmt::Display for Event {
             | Self::PageEvicted { .. }
             | Self::PagesGrown { .. }
             | Self::PageRestored { .. } => self.fmt_page(f),
+            Self::Undone { .. }
+            | Self::TransactionEnded { .. }
+            | Self::Prepared { .. }
+            | Self::InDoubt { .. } => self.fmt_transaction(f),
             _ => self.fmt_restart(f),
         }
     }
@@ -267,6 +293,29 @@ impl Event {
         }
     }
 
+    fn fmt_transaction(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undone { txn, lsn, clr_lsn, page, undo_next_lsn } => write!(
+                f,
+                "{txn}: {lsn} undone on {page} by compensation record {clr_lsn}, undo next {}",
+                nil(*undo_next_lsn)
+            ),
+            Self::TransactionEnded { txn } => write!(f, "{txn} ended"),
+            Self::Prepared { txn, global_id, prepare_lsn } => write!(
+                f,
+                "{txn} is prepared as \"{}\" by record {prepare_lsn}: in doubt until it is decided upon",
+                global_id.escape_ascii()
+            ),
+            Self::InDoubt { txn, global_id, prepare_lsn, locks } => write!(
+                f,
+                "{txn} is in doubt, prepared as \"{}\" by record {prepare_lsn}; it holds its {locks} \
+                 locks again",
+                global_id.escape_ascii()
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn fmt_restart(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CheckpointBegan { begin_lsn } => write!(f, "checkpoint begins at {begin_lsn}"),
@@ -291,12 +340,13 @@ impl Event {
             Self::PageDirty { page, rec_lsn, from_checkpoint: false } => {
                 write!(f, "{page} was dirtied by record {rec_lsn}")
             }
-            Self::AnalysisEnded { dirty_pages, losers, committed } => write!(
+            Self::AnalysisEnded { dirty_pages, losers, committed, in_doubt } => write!(
                 f,
                 "analysis ends: {dirty_pages} dirty pages; losers: {}; committed without an end \
-                 record: {}",
+                 record: {}; in doubt: {}",
                 names(losers),
-                names(committed)
+                names(committed),
+                names(in_doubt)
             ),
             Self::RedoBegan { from } => write!(f, "redo begins at {from}"),
             Self::Redone { lsn, page } => write!(f, "redone {lsn} on {page}"),
@@ -305,12 +355,6 @@ impl Event {
             }
             Self::RedoEnded { redone } => write!(f, "redo ends: {redone} records applied"),
             Self::UndoBegan { losers } => write!(f, "undo begins: {losers} losers"),
-            Self::Undone { txn, lsn, clr_lsn, page, undo_next_lsn } => write!(
-                f,
-                "{txn}: {lsn} undone on {page} by compensation record {clr_lsn}, undo next {}",
-                nil(*undo_next_lsn)
-            ),
-            Self::TransactionEnded { txn } => write!(f, "{txn} ended"),
             Self::Opened => f.write_str("restart is done; the database is open"),
             _ => Ok(()),
         }

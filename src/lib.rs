@@ -46,5 +46,5 @@ pub mod sync;
 pub mod tables;
 pub mod txn;
 
-pub use db::{Db, NestedTopAction, Options, Transaction};
+pub use db::{Db, NestedTopAction, Options, PreparedTransaction, Transaction};
 pub use error::{Error, Result};

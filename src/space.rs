@@ -22,13 +22,17 @@
 //!
 //! Source: ARIES, section 10.3 on space management as logged, separately undoable updates.
 
+mod frees;
+
+pub use frees::pending_frees;
+
 use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::lock::{LockName, Mode};
 use crate::page::{self, PageKind, PageOp, PageState, space_map};
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::txn::{AfterCommit, Transaction, Undoing};
+use crate::txn::{AfterCommit, Transaction, Undoing, redo_only_bytes};
 
 /// Payload of a change of one entry, at most (bytes).
 const ENTRY_OP_BYTES: usize = 16;
@@ -240,6 +244,10 @@ impl<'s> PendingFrees<'s> {
 impl AfterCommit for PendingFrees<'_> {
     fn is_needed(&self) -> bool {
         !self.pages.is_empty()
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.pages.len() as u64 * redo_only_bytes(ENTRY_OP_BYTES)
     }
 
     fn finish(&self, txn: &mut Transaction) -> Result<()> {

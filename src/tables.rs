@@ -88,21 +88,32 @@ pub fn part_of(page: PageId, parts: usize) -> usize {
     (page.0 % parts as u64) as usize
 }
 
-/// Where a transaction stands.
+/// Where a transaction stands. The order is that of its life: it never goes back to a lesser state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum TransactionState {
     /// It may still do anything.
     Active,
+    /// Its prepare record is in the log: it can commit or be rolled back, as others decide.
+    Prepared,
     /// It is being rolled back, by itself or by restart.
     RollingBack,
     /// Its commit record is in the log, its end record is not.
     Committing,
 }
 
+impl TransactionState {
+    /// Whether a transaction that a crash found so is to be undone.
+    #[must_use]
+    pub fn is_loser(self) -> bool {
+        matches!(self, Self::Active | Self::RollingBack)
+    }
+}
+
 impl fmt::Display for TransactionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Active => "active",
+            Self::Prepared => "in doubt",
             Self::RollingBack => "rolling back",
             Self::Committing => "committing",
         })

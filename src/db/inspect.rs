@@ -24,8 +24,10 @@ pub struct Statistics {
     pub pages: u64,
     /// Pages in the dirty page table.
     pub dirty_pages: usize,
-    /// Transactions under way.
+    /// Transactions that have not ended.
     pub transactions: usize,
+    /// Of them, those in doubt that nobody just decides upon.
+    pub prepared: usize,
     /// What the buffer pool did.
     pub pool: PoolStatistics,
 }
@@ -44,6 +46,7 @@ impl Db {
             pages: pool.pages(),
             dirty_pages: pool.dirty_page_table().len(),
             transactions: engine.transactions.active(),
+            prepared: engine.transactions.prepared().len(),
             pool: pool.statistics(),
         }
     }

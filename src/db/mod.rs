@@ -24,11 +24,14 @@ mod background;
 mod create;
 mod inspect;
 mod options;
+mod prepared;
 mod transaction;
 
 pub use inspect::Statistics;
 pub use options::Options;
 pub use transaction::{NestedTopAction, Transaction};
+
+pub use crate::txn::PreparedTransaction;
 
 use background::Background;
 
@@ -141,7 +144,7 @@ impl Db {
     }
 
     /// Writes all pages, takes a checkpoint, and notes that nothing is to be recovered. All handles
-    /// are closed with this one.
+    /// are closed with this one. Transactions in doubt stay in doubt: the next open finds them again.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] while transactions are under way: nothing is closed then. Others
@@ -149,7 +152,7 @@ impl Db {
     pub fn close(self) -> Result<()> {
         self.shared.check_open()?;
         self.shared.closed.store(true, Ordering::Release);
-        let active = self.shared.engine.transactions.active();
+        let active = self.shared.engine.transactions.under_way();
         if active > 0 {
             self.shared.closed.store(false, Ordering::Release);
             let message = format!("{active} transactions are under way: end them before closing");

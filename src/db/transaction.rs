@@ -311,6 +311,25 @@ impl Transaction {
         txn.commit_deferred(&PendingFrees::new(&shared.engine.space, &freed))
     }
 
+    /// Promises that the transaction can commit, and can still be rolled back: the first phase of
+    /// two-phase commit. Durable on return; gives the LSN of the prepare record.
+    ///
+    /// From then on the transaction is *in doubt*, across crashes and restarts, until somebody calls
+    /// [`Db::commit_prepared`](super::Db::commit_prepared) or
+    /// [`Db::rollback_prepared`](super::Db::rollback_prepared) with `global_id` (1 to 200 bytes, of the
+    /// coordinator's choice, and of no other transaction in doubt). Until then it keeps its exclusive
+    /// locks, so others may have to wait, and all log since its first record.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for a global id of a wrong length or in use, [`Error::DiskFull`]: the
+    /// transaction is rolled back then, as when it is dropped. [`Error::OutcomeUnknown`] if the log could
+    /// not be forced: after reopening it is in doubt, or rolled back.
+    pub fn prepare(self, global_id: &[u8]) -> Result<Lsn> {
+        self.shared.check_open()?;
+        let Self { txn, freed, .. } = self;
+        txn.prepare(global_id, !freed.is_empty())
+    }
+
     /// Undoes everything and ends the transaction.
     ///
     /// # Errors

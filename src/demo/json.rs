@@ -25,7 +25,8 @@ The JSON object (LSNs are bytes of the log, durations microseconds, nil is null)
   restart       one object for each kill, in order:
     disk, round, acknowledged, lost, unheard, sum_ok,
     clean, epoch, tail_rewritten, pages_rewritten, pages_torn, checkpoint_lsn, duration,
-    analysis { from, end, records, bytes, dirty_pages, losers, committed, duration }
+    analysis { from, end, records, bytes, dirty_pages, losers, committed,
+               in_doubt, duration }
     redo     { from, records, bytes, redone, skipped { page_not_dirty, below_rec_lsn,
                page_lsn_not_below }, pages_read, duration }
     undo     { restart_lsn, losers, compensations, ended, back_to, duration }";
@@ -86,6 +87,7 @@ fn analysis(round: &Round) -> Value {
         "dirty_pages": report.dirty_pages,
         "losers": numbers(&report.losers),
         "committed": numbers(&report.committed),
+        "in_doubt": numbers(&report.in_doubt),
         "duration": microseconds(report.duration),
     })
 }

@@ -65,7 +65,7 @@
 //!   arrows are those the search starts from.
 //! - **An upgrade or a second shared request granted at once** makes a running transaction hold more.
 //!   A transaction that waits for nothing is in no cycle; should it wait later, it is searched then.
-//! - **A release** only takes arrows away, and a refused request never entered the queue.
+//! - **A release**, of all or of some, only takes arrows away, and a refused request never entered the queue.
 //!
 //! The other way round, each arrow is a true wait (the queue is strict), so nobody is refused without
 //! need.
@@ -207,9 +207,15 @@ impl LockManager {
     }
 
     /// Releases all that `txn` holds, and wakes whoever can go on. To be called once its `Commit` or
-    /// `End` record allows it, and not before: there is no way to release a single lock.
+    /// `End` record allows it, and not before.
     pub fn release_all(&self, txn: TxnId) {
         self.table.lock().release_all(txn);
+    }
+
+    /// Releases those locks of `txn` for which `released` says so, and wakes whoever can go on. To be
+    /// called once `txn` asks for no further lock: only then does it stay two-phase.
+    pub fn release_some(&self, txn: TxnId, released: impl Fn(LockName, Mode) -> bool) {
+        self.table.lock().release_some(txn, released);
     }
 
     /// Wakes all who wait, for ever: the engine has stopped, and nobody may ever release anything.

@@ -191,6 +191,21 @@ impl Table {
         }
     }
 
+    /// Releases what `released` picks of what `txn` holds, and grants what others can have now.
+    pub(super) fn release_some(&mut self, txn: TxnId, released: impl Fn(LockName, Mode) -> bool) {
+        let Some(mut holdings) = self.transactions.remove(&txn) else { return };
+        assert!(holdings.waits_for.is_none(), "{txn} is prepared while it waits for a lock");
+        let (given_back, kept): (Vec<_>, Vec<_>) =
+            holdings.held.into_iter().partition(|name| released(*name, self.locks[name].mode));
+        if !kept.is_empty() {
+            holdings.held = kept;
+            self.transactions.insert(txn, holdings);
+        }
+        for name in given_back {
+            self.release(txn, name);
+        }
+    }
+
     fn release(&mut self, txn: TxnId, name: LockName) {
         let Entry::Occupied(mut entry) = self.locks.entry(name) else {
             unreachable!("a held lock is in the table")

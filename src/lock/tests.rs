@@ -57,6 +57,27 @@ fn queue(table: &Table, slot: u16) -> Vec<String> {
 }
 
 #[test]
+fn what_is_given_back_is_granted_to_others_and_the_rest_is_kept() {
+    let mut table = Table::default();
+    granted(&mut table, 1, 0, Shared);
+    granted(&mut table, 1, 1, Exclusive);
+    granted(&mut table, 1, 2, Shared);
+    waits(&mut table, 2, 0, Exclusive);
+    waits(&mut table, 3, 1, Shared);
+    table.release_some(t(1), |_, mode| mode == Shared);
+    table.assert_consistent();
+    assert!(table.holds(t(2), record(0), Exclusive), "T2 waited for what was given back");
+    assert!(table.is_waiting(t(3)), "T3 waits for what is kept");
+    assert_eq!(table.held(t(1)), [(record(1), Exclusive)]);
+    release(&mut table, 1);
+    assert!(table.holds(t(3), record(1), Shared));
+    table.release_some(t(3), |_, _| true);
+    table.assert_consistent();
+    assert_eq!(table.held(t(3)), []);
+    assert!(!table.is_locked(record(1)));
+}
+
+#[test]
 fn names_are_shown_as_people_write_them() {
     assert_eq!(LockName::PageExistence(PageId(3)).to_string(), "P3");
     assert_eq!(record(2).to_string(), "P3.2");

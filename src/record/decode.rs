@@ -7,7 +7,7 @@ use super::encode::seeded;
 use super::layout::*;
 use super::{
     BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, LogRecord,
-    NestedTopActionEnd, Restart, Rollback, TransactionLink, Undo, Update,
+    NestedTopActionEnd, Restart, Rollback, TransactionLink, Undo, Update, prepare,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::PageOp;
@@ -18,7 +18,7 @@ use crate::tables::{TransactionEntry, TransactionState};
 #[error("{0}")]
 pub struct RecordFault(String);
 
-fn fault<T>(what: impl Into<String>) -> Result<T, RecordFault> {
+pub(super) fn fault<T>(what: impl Into<String>) -> Result<T, RecordFault> {
     Err(RecordFault(what.into()))
 }
 
@@ -56,7 +56,15 @@ pub fn peek_page(bytes: &[u8]) -> Option<PageId> {
 /// Whether records of this kind carry `durable_lsn`.
 #[must_use]
 pub const fn bears_witness(kind: u8) -> bool {
-    matches!(kind, COMMIT | END | BEGIN_CHECKPOINT | END_CHECKPOINT | RESTART)
+    matches!(kind, COMMIT | END | PREPARE | BEGIN_CHECKPOINT | END_CHECKPOINT | RESTART)
+}
+
+/// Whether records of this kind belong to a transaction.
+const fn is_transactional(kind: u8) -> bool {
+    matches!(
+        kind,
+        UPDATE | COMPENSATION | COMMIT | ROLLBACK | END | NESTED_TOP_ACTION_END | PREPARE
+    )
 }
 
 /// Whether `record` (exactly its bytes, see [`peek_length`]) was written at `lsn` in `epoch`.
@@ -78,15 +86,16 @@ fn state_of(byte: u8) -> Result<TransactionState, RecordFault> {
         0 => Ok(TransactionState::Active),
         1 => Ok(TransactionState::RollingBack),
         2 => Ok(TransactionState::Committing),
+        3 => Ok(TransactionState::Prepared),
         _ => fault(format!("{byte} is no state of a transaction")),
     }
 }
 
 /// Takes fixed structures off the front of a record's body.
-struct Body<'a>(&'a [u8]);
+pub(super) struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {
-    fn take<T: FromBytes + Immutable + KnownLayout + Unaligned>(
+    pub(super) fn take<T: FromBytes + Immutable + KnownLayout + Unaligned>(
         &mut self,
     ) -> Result<&'a T, RecordFault> {
         let Ok((value, rest)) = T::ref_from_prefix(self.0) else {
@@ -94,6 +103,14 @@ impl<'a> Body<'a> {
         };
         self.0 = rest;
         Ok(value)
+    }
+
+    pub(super) fn bytes(&mut self, length: usize) -> Result<&'a [u8], RecordFault> {
+        let Some((bytes, rest)) = self.0.split_at_checked(length) else {
+            return fault("the record is too short for its kind");
+        };
+        self.0 = rest;
+        Ok(bytes)
     }
 
     fn op(&mut self) -> Result<PageOp<'a>, RecordFault> {
@@ -107,7 +124,7 @@ impl<'a> Body<'a> {
     }
 }
 
-fn some_lsn(value: U64, what: &str) -> Result<Lsn, RecordFault> {
+pub(super) fn some_lsn(value: U64, what: &str) -> Result<Lsn, RecordFault> {
     Lsn::new(value.get()).ok_or_else(|| RecordFault(format!("{what} is nil")))
 }
 
@@ -124,7 +141,7 @@ pub fn decode(bytes: &[u8]) -> Result<LogRecord<'_>, RecordFault> {
     let header: &Header = body.take()?;
     let link = TxnId::new(header.txn.get())
         .map(|txn| TransactionLink { txn, prev_lsn: Lsn::new(header.prev_lsn.get()) });
-    if (1..=6).contains(&header.kind) != link.is_some() {
+    if is_transactional(header.kind) != link.is_some() {
         return fault("the record's kind does not go with its transaction");
     }
     if header.kind == FILLER {
@@ -175,6 +192,7 @@ fn decode_transactional<'a>(
             let undo_next_lsn = Lsn::new(undo_next.get());
             LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn })
         }
+        PREPARE => LogRecord::Prepare(prepare::decode(link, body)?),
         kind => return fault(format!("{kind} is no kind of log record")),
     })
 }

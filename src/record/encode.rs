@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U32, U64};
 
 use super::layout::*;
-use super::{CompensationLogRecord, EndCheckpoint, LogRecord, Undo, Update};
+use super::{CompensationLogRecord, EndCheckpoint, LogRecord, Undo, Update, prepare};
 use crate::ids::{Lsn, PageId};
 use crate::tables::TransactionState;
 
@@ -104,6 +104,7 @@ const fn kind_of(record: &LogRecord<'_>) -> u8 {
         LogRecord::Rollback(_) => ROLLBACK,
         LogRecord::End(_) => END,
         LogRecord::NestedTopActionEnd(_) => NESTED_TOP_ACTION_END,
+        LogRecord::Prepare(_) => PREPARE,
         LogRecord::BeginCheckpoint(_) => BEGIN_CHECKPOINT,
         LogRecord::EndCheckpoint(_) => END_CHECKPOINT,
         LogRecord::Restart(_) => RESTART,
@@ -133,6 +134,7 @@ fn encode(record: &LogRecord<'_>, out: &mut Vec<u8>) {
         LogRecord::NestedTopActionEnd(end) => {
             out.extend_from_slice(stored(end.undo_next_lsn).as_bytes());
         }
+        LogRecord::Prepare(record) => prepare::encode(record, out),
         LogRecord::BeginCheckpoint(begin) => out.extend_from_slice(
             BeginBody {
                 durable_lsn: U64::new(begin.durable_lsn.get()),
@@ -211,5 +213,6 @@ const fn state_byte(state: TransactionState) -> u8 {
         TransactionState::Active => 0,
         TransactionState::RollingBack => 1,
         TransactionState::Committing => 2,
+        TransactionState::Prepared => 3,
     }
 }

@@ -1,6 +1,6 @@
 //! The fixed parts of log records, byte for byte: see `docs/format.md` for every field.
 
-use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Records begin at multiples of this many bytes.
@@ -93,6 +93,26 @@ pub(super) struct RestartBody {
     pub(super) previous_epoch: U64,
 }
 
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct PrepareBody {
+    pub(super) durable_lsn: U64,
+    pub(super) part: U32,
+    pub(super) parts: U32,
+    pub(super) locks: U32,
+    pub(super) global_id_bytes: u8,
+    pub(super) frees_pages: u8,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct LockLine {
+    pub(super) page: U64,
+    pub(super) slot: U16,
+    pub(super) on: u8,
+    pub(super) mode: u8,
+}
+
 const _: () = assert!(size_of::<PageBody>() == 16);
 const _: () = assert!(size_of::<CommitBody>() == 17);
 const _: () = assert!(size_of::<BeginBody>() == 16);
@@ -100,6 +120,8 @@ const _: () = assert!(size_of::<EndCheckpointBody>() == 40);
 const _: () = assert!(size_of::<DirtyPageLine>() == 16);
 const _: () = assert!(size_of::<TransactionLine>() == 40);
 const _: () = assert!(size_of::<RestartBody>() == 40);
+const _: () = assert!(size_of::<PrepareBody>() == 22);
+const _: () = assert!(size_of::<LockLine>() == 12);
 
 pub(super) const UPDATE: u8 = 1;
 pub(super) const COMPENSATION: u8 = 2;
@@ -112,9 +134,15 @@ pub(super) const END_CHECKPOINT: u8 = 8;
 pub(super) const RESTART: u8 = 9;
 /// The kind byte of filler.
 pub const FILLER: u8 = 10;
+pub(super) const PREPARE: u8 = 12;
 
 pub(super) const UNDO_NONE: u8 = 0;
 pub(super) const UNDO_PHYSICAL: u8 = 1;
+
+pub(super) const LOCK_ON_EXISTENCE: u8 = 0;
+pub(super) const LOCK_ON_RECORD: u8 = 1;
+pub(super) const LOCKED_SHARED: u8 = 0;
+pub(super) const LOCKED_EXCLUSIVE: u8 = 1;
 
 /// The largest record that a database with pages of `page_size` bytes writes, filler apart.
 #[must_use]

@@ -17,16 +17,17 @@
 //! - the checksum is CRC-32 over bytes 0..4, 8..n, the LSN and the epoch (both u64, little-endian);
 //! - a compensation log record has no undo, so it cannot be undone; it always says where undo goes
 //!   on (`undo_next_lsn`, 0 for nil);
-//! - commit, end, checkpoint and restart records carry `durable_lsn`, up to where the log was
+//! - commit, end, prepare, checkpoint and restart records carry `durable_lsn`, up to where the log was
 //!   durable when they were appended: later they bear witness that bytes below it had been durable;
 //! - decoding arbitrary bytes gives a record or a fault, never a panic.
 //!
-//! Source: ARIES, section 4.1 (log records), 5.2 (compensation records), 5.4 (checkpoints), 9 (nested
-//! top actions).
+//! Source: ARIES, section 4.1 (log records), 5.2 (compensation records), 5.4 (checkpoints), 6.1 (prepare
+//! records), 9 (nested top actions).
 
 mod decode;
 mod encode;
 mod layout;
+mod prepare;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,7 @@ pub use layout::{
     ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, RESTART_BYTES, checkpoint_bytes,
     max_record_bytes, padded,
 };
+pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, locks_per_prepare, prepare_bytes};
 
 use std::fmt;
 
@@ -197,6 +199,8 @@ pub enum LogRecord<'a> {
     End(End),
     /// See [`NestedTopActionEnd`].
     NestedTopActionEnd(NestedTopActionEnd),
+    /// See [`Prepare`].
+    Prepare(Prepare<'a>),
     /// See [`BeginCheckpoint`].
     BeginCheckpoint(BeginCheckpoint),
     /// See [`EndCheckpoint`].
@@ -218,6 +222,7 @@ impl LogRecord<'_> {
             Self::Rollback(record) => Some(record.link),
             Self::End(record) => Some(record.link),
             Self::NestedTopActionEnd(record) => Some(record.link),
+            Self::Prepare(record) => Some(record.link),
             Self::BeginCheckpoint(_) | Self::EndCheckpoint(_) | Self::Restart(_) | Self::Filler => {
                 None
             }
@@ -230,6 +235,7 @@ impl LogRecord<'_> {
         match self {
             Self::Commit(record) => Some(record.durable_lsn),
             Self::End(record) => Some(record.durable_lsn),
+            Self::Prepare(record) => Some(record.durable_lsn),
             Self::BeginCheckpoint(record) => Some(record.durable_lsn),
             Self::EndCheckpoint(record) => Some(record.durable_lsn),
             Self::Restart(record) => Some(record.durable_lsn),
@@ -266,6 +272,7 @@ impl LogRecord<'_> {
             Self::Rollback(_) => "Rollback",
             Self::End(_) => "End",
             Self::NestedTopActionEnd(_) => "NestedTopActionEnd",
+            Self::Prepare(_) => "Prepare",
             Self::BeginCheckpoint(_) => "BeginCheckpoint",
             Self::EndCheckpoint(_) => "EndCheckpoint",
             Self::Restart(_) => "Restart",
@@ -300,6 +307,14 @@ impl fmt::Display for LogRecord<'_> {
             Self::NestedTopActionEnd(record) => {
                 write!(f, ", undo next {}", Nil(record.undo_next_lsn))
             }
+            Self::Prepare(record) => write!(
+                f,
+                " \"{}\", part {} of {}: {} locks",
+                record.global_id.escape_ascii(),
+                record.part + 1,
+                record.parts,
+                record.locks.len()
+            ),
             Self::EndCheckpoint(record) => write!(
                 f,
                 " of {}, part {} of {}: {} dirty pages, {} transactions",

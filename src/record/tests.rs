@@ -43,15 +43,18 @@ fn op(bytes: &'static [u8]) -> impl Strategy<Value = PageOp<'static>> {
 }
 
 fn entry() -> impl Strategy<Value = TransactionEntry> {
-    (any::<bool>(), 1..1000u64, 0..1000u64).prop_map(|(committing, first, more)| {
+    (0..4usize, 1..1000u64, 0..1000u64).prop_map(|(state, first, more)| {
         let mut entry = TransactionEntry::new();
         entry.logged(lsn(first), Some(lsn(first)));
         if more > 0 {
             entry.logged(lsn(first + more), Some(lsn(first)));
         }
-        if committing {
-            entry.state = TransactionState::Committing;
-        }
+        entry.state = [
+            TransactionState::Active,
+            TransactionState::Prepared,
+            TransactionState::RollingBack,
+            TransactionState::Committing,
+        ][state];
         entry
     })
 }
@@ -73,6 +76,34 @@ fn end_checkpoint() -> impl Strategy<Value = LogRecord<'static>> {
                 parts,
                 dirty_pages,
                 transactions,
+            })
+        },
+    )
+}
+
+fn prepare() -> impl Strategy<Value = LogRecord<'static>> {
+    static ID: [u8; MAX_GLOBAL_ID_BYTES] = [0xA5; MAX_GLOBAL_ID_BYTES];
+    let page = any::<u64>().prop_map(PageId);
+    let slot = prop::option::of(any::<u16>().prop_map(SlotId));
+    let lock = (page, slot, any::<bool>()).prop_map(|(page, slot, exclusive)| PreparedLock {
+        page,
+        slot,
+        exclusive,
+    });
+    let most = locks_per_prepare(ID.len(), max_record_bytes(PAGE));
+    let locks = prop::collection::vec(lock, 0..=most);
+    let part = (0..5u32, 0..5u32).prop_map(|(part, behind)| (part, part + 1 + behind));
+    (link(), some_lsn(), part, 1..=ID.len(), any::<bool>(), locks).prop_map(
+        |(link, durable_lsn, (part, parts), id_bytes, frees_pages, locks)| {
+            let global_id = &ID[..id_bytes];
+            LogRecord::Prepare(Prepare {
+                link,
+                durable_lsn,
+                part,
+                parts,
+                global_id,
+                frees_pages,
+                locks,
             })
         },
     )
@@ -116,6 +147,7 @@ fn any_record() -> impl Strategy<Value = LogRecord<'static>> {
         (link(), maybe_lsn()).prop_map(|(link, undo_next_lsn)| {
             LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn })
         }),
+        prepare(),
         end_checkpoint(),
         (some_lsn(), any::<u64>(), prop::option::of((some_lsn(), any::<u64>()))).prop_map(
             |(durable_lsn, epoch, previous)| LogRecord::Restart(Restart {
@@ -165,13 +197,75 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_refused_without_a_panic(mut bytes: Vec<u8>, kind in 0..12u8) {
+    fn arbitrary_bytes_are_refused_without_a_panic(mut bytes: Vec<u8>, kind in 0..16u8) {
         let _ = decode(&bytes);
         if let Some(byte) = bytes.get_mut(8) {
             *byte = kind;
         }
         let _ = decode(&bytes);
         let _ = peek_length(&bytes);
+    }
+}
+
+fn one_prepare() -> LogRecord<'static> {
+    let locks = vec![
+        PreparedLock { page: PageId(7), slot: None, exclusive: false },
+        PreparedLock { page: PageId(7), slot: Some(SlotId(3)), exclusive: true },
+    ];
+    LogRecord::Prepare(Prepare {
+        link: TransactionLink { txn: TxnId::FIRST, prev_lsn: Some(lsn(64)) },
+        durable_lsn: lsn(64),
+        part: 0,
+        parts: 1,
+        global_id: b"order 7",
+        frees_pages: false,
+        locks,
+    })
+}
+
+/// The bytes stand where `docs/format.md` says.
+#[test]
+fn a_prepare_record_byte_for_byte() {
+    let mut bytes = Vec::new();
+    let encoded = EncodedRecord::new(&one_prepare());
+    encoded.append_to(lsn(128), 1, &mut bytes);
+    assert_eq!((encoded.len(), prepare_bytes(7, 2)), (81, 81));
+    assert_eq!(bytes[8], 12, "the kind");
+    assert_eq!(bytes[28..36], 64u64.to_le_bytes(), "durable_lsn");
+    assert_eq!(bytes[36..50], [0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 7, 0]);
+    assert_eq!(&bytes[50..57], b"order 7");
+    assert_eq!(bytes[57..69], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "existence, shared");
+    assert_eq!(bytes[69..81], [7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 1, 1], "record, exclusive");
+}
+
+/// What no prepare record can say is refused, each by itself.
+#[test]
+fn a_prepare_record_that_says_nonsense_is_refused() {
+    let mut sound = Vec::new();
+    EncodedRecord::new(&one_prepare()).append_to(lsn(128), 1, &mut sound);
+    sound.truncate(81);
+    assert_eq!(decode(&sound).unwrap(), one_prepare());
+    let nonsense = [
+        (12, 0, "no transaction"),
+        (28, 0, "durable_lsn nil"),
+        (36, 1, "part 1 of 1"),
+        (40, 0, "no parts"),
+        (44, 1, "a lock too few"),
+        (44, 3, "a lock too many"),
+        (48, 0, "no global id"),
+        (48, 201, "a global id too long"),
+        (48, 8, "a global id that takes a byte of the locks"),
+        (65, 1, "the existence of a page with a slot"),
+        (79, 2, "a lock on nothing"),
+        (80, 2, "a lock in no mode"),
+    ];
+    for (at, byte, what) in nonsense {
+        let mut bytes = sound.clone();
+        bytes[at] = byte;
+        assert!(decode(&bytes).is_err(), "{what}");
+    }
+    for length in 28..sound.len() {
+        assert!(decode(&sound[..length]).is_err(), "cut to {length} bytes");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::in_doubt::{self, InDoubt, LogBefore};
 use super::redo::Redo;
 use super::report::AnalysisReport;
 use super::tables::Rebuilt;
@@ -17,6 +18,7 @@ use crate::log::{
 use crate::page;
 use crate::record::{EpochStart, LogRecord, Restart};
 use crate::sync::Arc;
+use crate::tables::TransactionState;
 
 /// What the first phase hands to the second.
 pub struct Analysis {
@@ -25,6 +27,7 @@ pub struct Analysis {
     pub(super) observers: Observers,
     pub(super) segments: Segments,
     pub(super) tables: Rebuilt,
+    pub(super) in_doubt: Vec<InDoubt>,
     pub(super) epochs: Epochs,
     pub(super) file: PagesFile,
     pub(super) double_write: DoubleWrite,
@@ -46,6 +49,26 @@ struct Scanned {
     durable: Lsn,
     records: u64,
     bytes: u64,
+}
+
+impl Scanned {
+    fn report(&self, from: Lsn, began: Instant) -> AnalysisReport {
+        let in_state = |wanted: fn(TransactionState) -> bool| {
+            let lines = self.tables.transactions.iter();
+            lines.filter(|(_, entry)| wanted(entry.state)).map(|(txn, _)| txn).collect()
+        };
+        AnalysisReport {
+            from,
+            end: self.end,
+            records: self.records,
+            bytes: self.bytes,
+            dirty_pages: self.tables.dirty_pages.len(),
+            losers: in_state(TransactionState::is_loser),
+            committed: in_state(|state| state == TransactionState::Committing),
+            in_doubt: in_state(|state| state == TransactionState::Prepared),
+            duration: began.elapsed(),
+        }
+    }
 }
 
 impl Analysis {
@@ -74,32 +97,26 @@ impl Analysis {
         let clean = is_clean(&segments, &control, end)?;
         observers.emit(|| Event::LogEndFound { end, clean });
         check_before(&segments, config, from, &scanned)?;
+        let epochs = &scanned.epochs;
+        let log = LogBefore { segments: &segments, page_size: config.page_size, epochs };
+        let in_doubt = in_doubt::read_all(&log, &scanned.tables.transactions)?;
         let (double_write, batch) = DoubleWrite::open(disk.as_ref(), config.page_size)?;
         check_batch(disk.as_ref(), &batch, end)?;
         let file = PagesFile::open(disk.as_ref(), config.page_size, master.pages)?;
-        let (losers, committed) = scanned.tables.losers_and_committed();
-        let dirty_pages = scanned.tables.dirty_pages.len();
+        let report = scanned.report(from, began);
         observers.emit(|| Event::AnalysisEnded {
-            dirty_pages,
-            losers: losers.clone(),
-            committed: committed.clone(),
+            dirty_pages: report.dirty_pages,
+            losers: report.losers.clone(),
+            committed: report.committed.clone(),
+            in_doubt: report.in_doubt.clone(),
         });
-        let report = AnalysisReport {
-            from,
-            end,
-            records: scanned.records,
-            bytes: scanned.bytes,
-            dirty_pages,
-            losers,
-            committed,
-            duration: began.elapsed(),
-        };
         Ok(Self {
             control,
             config: config.clone(),
             observers: observers.clone(),
             segments,
             tables: scanned.tables,
+            in_doubt,
             epochs: scanned.epochs,
             file,
             double_write,

@@ -17,6 +17,9 @@
 //! 3. **[`UndoLosers`]** begins the new run with a restart record and undoes all losers in one backward
 //!    sweep, always the latest record first, writing compensation records. A checkpoint follows.
 //!
+//! A transaction *in doubt*, prepared and neither committed nor rolled back, is no loser. Redo repeats what
+//! it did; its locks are held again before anybody else can begin; it waits for its decision.
+//!
 //! Each phase consumes the one before: none can be left out or run twice.
 //!
 //! Invariants:
@@ -26,14 +29,15 @@
 //!   (`prev_page_lsn`), else the page or the log is damaged;
 //! - undo asks no page: history was repeated, so what is undone is there;
 //! - each undone update has exactly one compensation record in the log, however often restart was
-//!   interrupted.
+//!   interrupted;
+//! - what is in doubt stays so: no record is written for it.
 //!
 //! Source: ARIES, section 6 (restart), 6.1 analysis, 6.2 redo, 6.3 undo.
 
 mod analysis;
-mod frees;
 mod held;
 mod history;
+mod in_doubt;
 mod redo;
 mod report;
 mod tables;
@@ -52,7 +56,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::event::{Event, Observers};
 use crate::log::ControlFile;
-use crate::space::SpaceMap;
+use crate::space::{PendingFrees, SpaceMap, pending_frees};
 use crate::sync::Arc;
 use crate::txn::TransactionManager;
 
@@ -89,7 +93,24 @@ pub fn restart(
     }
     let checkpoint = engine.checkpointer.checkpoint_after_restart()?;
     report.checkpoint_lsn = checkpoint.begin_lsn;
+    reserve_for_decisions(&engine)?;
     report.duration = began.elapsed();
     observers.emit(|| Event::Opened);
     Ok((engine, report))
+}
+
+/// Reserves log for deciding upon what is in doubt, as it was before the crash. Behind the checkpoint,
+/// which may have made room. On a full disk those it does not suffice for go without: the database
+/// opens, and deciding asks for room itself.
+fn reserve_for_decisions(engine: &Engine) -> Result<()> {
+    let transactions = &engine.transactions;
+    for prepared in transactions.prepared() {
+        let mut deciding = transactions.decide(&prepared.global_id)?;
+        let pages = pending_frees(transactions.log(), deciding.prepare_lsn())?;
+        match deciding.reserve(&PendingFrees::new(&engine.space, &pages)) {
+            Err(error) if !error.is_disk_full() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::analysis::Analysis;
 use super::history::{History, Repeated};
+use super::in_doubt::InDoubt;
 use super::report::{AnalysisReport, RedoReport};
 use super::tables::Rebuilt;
 use super::undo::UndoLosers;
@@ -21,6 +22,7 @@ pub struct Redo {
     pub(super) log: Arc<Log>,
     pub(super) pool: Arc<BufferPool>,
     pub(super) tables: Rebuilt,
+    pub(super) in_doubt: Vec<InDoubt>,
     pub(super) observers: Observers,
     pub(super) end: Lsn,
     pub(super) analysis: AnalysisReport,
@@ -85,6 +87,7 @@ impl Redo {
             log,
             pool: Arc::new(pool),
             tables,
+            in_doubt: analysis.in_doubt,
             observers,
             end: analysis.end,
             analysis: analysis.report,

@@ -23,6 +23,8 @@ pub struct AnalysisReport {
     pub losers: Vec<TxnId>,
     /// Transactions that committed but had no end record.
     pub committed: Vec<TxnId>,
+    /// Transactions in doubt: prepared, and neither committed nor rolled back. They still are.
+    pub in_doubt: Vec<TxnId>,
     /// How long it took.
     pub duration: Duration,
 }

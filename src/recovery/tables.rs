@@ -110,11 +110,19 @@ impl Rebuilt {
             _ => link.prev_lsn,
         };
         entry.logged(lsn, undo_next_lsn);
-        match record {
-            LogRecord::Commit(_) => entry.state = TransactionState::Committing,
-            LogRecord::Rollback(_) => entry.state = TransactionState::RollingBack,
-            _ => {}
+        let state = match record {
+            LogRecord::Commit(_) => TransactionState::Committing,
+            LogRecord::Rollback(_) => TransactionState::RollingBack,
+            LogRecord::Prepare(prepare) if prepare.is_last() => TransactionState::Prepared,
+            _ => entry.state,
+        };
+        if state < entry.state {
+            return Err("a record of a transaction that is ending already");
         }
+        if (state, entry.state) == (TransactionState::Prepared, TransactionState::Prepared) {
+            return Err("a record of a transaction in doubt, which does not decide upon it");
+        }
+        entry.state = state;
         Ok(())
     }
 
@@ -165,16 +173,5 @@ impl Rebuilt {
             }
         }
         Ok(())
-    }
-
-    /// Transactions to undo, and those that only need their end, each in order of number.
-    pub fn losers_and_committed(&self) -> (Vec<TxnId>, Vec<TxnId>) {
-        let committing =
-            |entry: &TransactionEntry| matches!(entry.state, TransactionState::Committing);
-        let (committed, losers): (Vec<_>, Vec<_>) =
-            self.transactions.iter().partition(|(_, entry)| committing(entry));
-        let ids =
-            |lines: Vec<(TxnId, &TransactionEntry)>| lines.iter().map(|(id, _)| *id).collect();
-        (ids(losers), ids(committed))
     }
 }

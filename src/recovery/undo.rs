@@ -3,7 +3,7 @@
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use super::frees::pending_frees;
+use super::in_doubt::InDoubt;
 use super::redo::Redo;
 use super::report::{RedoReport, RestartReport, UndoReport};
 use super::{Engine, tables::Rebuilt};
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
 use crate::record::{EncodedRecord, LogRecord, Restart};
-use crate::space::{PendingFrees, SpaceMap};
+use crate::space::{PendingFrees, SpaceMap, pending_frees};
 use crate::sync::Arc;
 use crate::tables::TransactionState;
 use crate::txn::{Transaction, TransactionManager};
@@ -24,6 +24,7 @@ pub struct UndoLosers {
     space: SpaceMap,
     checkpointer: Checkpointer,
     tables: Rebuilt,
+    in_doubt: Vec<InDoubt>,
     observers: Observers,
     report: RestartReport,
 }
@@ -31,7 +32,9 @@ pub struct UndoLosers {
 impl UndoLosers {
     /// Begins the new run: its restart record is the first of its epoch.
     pub(super) fn begin(redo: Redo, redo_report: RedoReport) -> Result<Self> {
-        let Redo { control, log, pool, tables, observers, end, analysis, durable, .. } = redo;
+        let Redo {
+            control, log, pool, tables, in_doubt, observers, end, analysis, durable, ..
+        } = redo;
         let record = Restart {
             durable_lsn: end,
             epoch: log.epoch(),
@@ -68,7 +71,7 @@ impl UndoLosers {
             Arc::new(TransactionManager::new(Arc::clone(&log), pool, next, observers.clone()));
         let checkpointer =
             Checkpointer::new(log, Arc::clone(&transactions), control, observers.clone());
-        Ok(Self { transactions, space, checkpointer, tables, observers, report })
+        Ok(Self { transactions, space, checkpointer, tables, in_doubt, observers, report })
     }
 
     /// The pages, as redo left them.
@@ -83,19 +86,23 @@ impl UndoLosers {
         &self.report.redo
     }
 
-    /// Ends what committed, undoes what did not, and opens the engine.
+    /// Holds the locks of what is in doubt, ends what committed, undoes what did not, and opens the
+    /// engine.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] when the log contradicts itself; those of the disk.
     pub fn run(mut self) -> Result<(Engine, RestartReport)> {
         let began = Instant::now();
+        for InDoubt { txn, entry, global_id, locks } in &self.in_doubt {
+            self.transactions.adopt_prepared(*txn, *entry, global_id, locks);
+        }
         let (mut committed, mut losers) = (Vec::new(), Vec::new());
         for (id, entry) in self.tables.transactions.iter() {
-            let transaction = self.transactions.adopt(id, *entry);
             match entry.state {
-                TransactionState::Committing => committed.push(transaction),
+                TransactionState::Prepared => {}
+                TransactionState::Committing => committed.push(self.transactions.adopt(id, *entry)),
                 TransactionState::Active | TransactionState::RollingBack => {
-                    losers.push(transaction);
+                    losers.push(self.transactions.adopt(id, *entry));
                 }
             }
         }

@@ -16,6 +16,9 @@ pub trait AfterCommit {
     /// Whether there is anything to do.
     fn is_needed(&self) -> bool;
 
+    /// Log that it takes, at most (bytes).
+    fn log_bytes(&self) -> u64;
+
     /// Does it, with redo-only updates of the committed transaction.
     ///
     /// # Errors
@@ -27,6 +30,10 @@ pub trait AfterCommit {
 impl AfterCommit for () {
     fn is_needed(&self) -> bool {
         false
+    }
+
+    fn log_bytes(&self) -> u64 {
+        0
     }
 
     fn finish(&self, _: &mut Transaction) -> Result<()> {
@@ -65,7 +72,7 @@ impl CommitTicket {
     }
 }
 
-fn force_commit(log: &Log, txn: TxnId, lsn: Lsn) -> Result<()> {
+pub(super) fn force_commit(log: &Log, txn: TxnId, lsn: Lsn) -> Result<()> {
     match log.force(lsn) {
         Ok(_) => Ok(()),
         Err(error) => Err(Error::OutcomeUnknown { txn, reason: error.to_string() }),

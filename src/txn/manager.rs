@@ -1,10 +1,13 @@
 //! What transactions share: log, pool, locks, and the table of those under way.
 
+use std::collections::BTreeMap;
+
 use slotmap::SlotMap;
 
 use super::Transaction;
+use super::prepare::{InDoubt, PreparedTransaction};
 use crate::buffer::BufferPool;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Observers;
 use crate::ids::{Lsn, TxnId};
 use crate::lock::LockManager;
@@ -26,6 +29,8 @@ pub struct TransactionManager {
     observers: Observers,
     /// Changed inside the log's append (its mutex is taken first, this one second).
     active: Mutex<SlotMap<TransactionKey, (TxnId, TransactionEntry)>>,
+    /// Transactions in doubt by their global ids; `None` while somebody prepares or decides upon one.
+    prepared: Mutex<BTreeMap<Vec<u8>, Option<InDoubt>>>,
     next: AtomicU64,
     /// The latest commit record whose locks were released before it was durable, or 0.
     latest_deferred: AtomicU64,
@@ -44,6 +49,7 @@ impl TransactionManager {
             locks,
             observers,
             active: Mutex::default(),
+            prepared: Mutex::default(),
             next: AtomicU64::new(next.get()),
             latest_deferred: AtomicU64::new(0),
         }
@@ -97,10 +103,9 @@ impl TransactionManager {
 
     /// Takes over a transaction that restart found without an end record.
     pub fn adopt(self: &Arc<Self>, id: TxnId, entry: TransactionEntry) -> Transaction {
-        assert!(id < self.next_txn(), "numbers are given out in order");
         Transaction {
             manager: Arc::clone(self),
-            key: self.active.lock().insert((id, entry)),
+            key: self.insert(id, entry),
             id,
             entry,
             reserved: 0,
@@ -109,6 +114,48 @@ impl TransactionManager {
             encoded: EncodedRecord::default(),
             ended: false,
         }
+    }
+
+    /// Enters a line into the table.
+    pub(super) fn insert(&self, id: TxnId, entry: TransactionEntry) -> TransactionKey {
+        assert!(id < self.next_txn(), "numbers are given out in order");
+        self.active.lock().insert((id, entry))
+    }
+
+    /// Keeps others from preparing under this global id.
+    pub(super) fn claim(&self, global_id: &[u8]) -> Result<()> {
+        let mut prepared = self.prepared.lock();
+        if prepared.contains_key(global_id) {
+            let id = global_id.escape_ascii();
+            let message = format!("a transaction with the global id \"{id}\" is in doubt already");
+            return Err(Error::InvalidInput(message));
+        }
+        prepared.insert(global_id.to_vec(), None);
+        Ok(())
+    }
+
+    /// The transaction is decided upon, or was not prepared after all.
+    pub(super) fn give_up_claim(&self, global_id: &[u8]) {
+        self.prepared.lock().remove(global_id);
+    }
+
+    /// The transaction can be decided upon.
+    pub(super) fn now_in_doubt(&self, global_id: &[u8], in_doubt: InDoubt) {
+        let mut prepared = self.prepared.lock();
+        *prepared.get_mut(global_id).expect("claimed before") = Some(in_doubt);
+    }
+
+    pub(super) fn take_in_doubt(&self, global_id: &[u8]) -> Option<InDoubt> {
+        self.prepared.lock().get_mut(global_id)?.take()
+    }
+
+    /// The transactions in doubt that nobody decides upon at this moment, in the order of their
+    /// global ids.
+    #[must_use]
+    pub fn prepared(&self) -> Vec<PreparedTransaction> {
+        let prepared = self.prepared.lock();
+        let in_doubt = prepared.iter().filter_map(|(id, entry)| Some((id, entry.as_ref()?)));
+        in_doubt.map(|(id, entry)| entry.told(id, self.locks.held(entry.txn()).len())).collect()
     }
 
     pub(super) fn set_entry(&self, key: TransactionKey, entry: TransactionEntry) {
@@ -162,9 +209,16 @@ impl TransactionManager {
         table
     }
 
-    /// How many transactions are under way.
+    /// How many transactions have not ended, those in doubt among them.
     #[must_use]
     pub fn active(&self) -> usize {
         self.active.lock().len()
+    }
+
+    /// How many of them somebody still works on: all but those in doubt.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        let prepared = self.prepared.lock();
+        self.active() - prepared.values().flatten().count()
     }
 }

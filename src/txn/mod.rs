@@ -5,10 +5,16 @@
 //!              +----+
 //!   begin      v    |    Commit appended        forced, End appended
 //!  --------> active ----> committing ------------------------------> gone
-//!              |
-//!              | Rollback appended             undo_next_lsn nil, End appended
+//!              |  |           ^
+//!              |  | Prepare   | Commit appended
+//!              |  +------> in doubt (in this run, or in a later one)
+//!              |              |
+//!              |              v Rollback appended
 //!              +--------> rolling back ----------------------------> gone
+//!      Rollback appended             undo_next_lsn nil, End appended
 //! ```
+//!
+//! A transaction in doubt belongs to the engine, and to no handle; see `txn/prepare.rs`.
 //!
 //! A change is made by [`Transaction::update`], in this order and nowhere else: the page enters the
 //! dirty page table; the record is appended; the bytes change; the page is stamped with the record's
@@ -31,10 +37,12 @@
 
 mod commit;
 mod manager;
+mod prepare;
 mod undo;
 
 pub use commit::{AfterCommit, CommitTicket};
 pub use manager::TransactionManager;
+pub use prepare::{Deciding, PreparedTransaction};
 pub use undo::Savepoint;
 
 use manager::TransactionKey;
@@ -130,7 +138,7 @@ impl Transaction {
     /// As [`Transaction::prepare_update`].
     pub fn prepare_updates(&mut self, count: usize, op_bytes: usize) -> Result<()> {
         let most = padded(UPDATE_FIELDS + 2 * op_bytes) + padded(UPDATE_FIELDS + op_bytes);
-        self.prepare((count * most) as u64)
+        self.reserve((count * most) as u64)
     }
 
     /// Reserves log for one update of `op_bytes` bytes of payload that follows the commit record.
@@ -138,13 +146,13 @@ impl Transaction {
     /// # Errors
     /// [`Error::DiskFull`], as [`Transaction::prepare_update`].
     pub fn prepare_for_commit(&mut self, op_bytes: usize) -> Result<()> {
-        let most = padded(UPDATE_FIELDS + op_bytes) as u64;
-        self.prepare(most)?;
+        let most = redo_only_bytes(op_bytes);
+        self.reserve(most)?;
         self.owed += most;
         Ok(())
     }
 
-    fn prepare(&mut self, bytes: u64) -> Result<()> {
+    fn reserve(&mut self, bytes: u64) -> Result<()> {
         let first = if self.owed == 0 { END_BYTES } else { 0 };
         let needed = self.owed + first + bytes;
         if needed > self.reserved {
@@ -265,6 +273,12 @@ impl Transaction {
         self.reserved = 0;
         self.manager.locks().release_all(self.id);
     }
+}
+
+/// Bytes of a redo-only update record with an operation of `op_bytes` bytes of payload, at most.
+#[must_use]
+pub const fn redo_only_bytes(op_bytes: usize) -> u64 {
+    padded(UPDATE_FIELDS + op_bytes) as u64
 }
 
 /// Bytes of the compensation record that undoes an update by `op`.

@@ -92,7 +92,7 @@ impl Transaction {
                 return self.forgotten();
             }
         }
-        if self.entry.state == TransactionState::Active {
+        if self.entry.state < TransactionState::RollingBack {
             self.encoded.set(&LogRecord::Rollback(Rollback { link: self.link() }));
             let lsn = self.append(UndoNext::Unchanged, Some(TransactionState::RollingBack))?;
             self.told(lsn, "Rollback", None);
@@ -171,6 +171,7 @@ impl Transaction {
             LogRecord::Compensation(record) => self.step_back(record.undo_next_lsn),
             LogRecord::NestedTopActionEnd(record) => self.step_back(record.undo_next_lsn),
             LogRecord::Rollback(record) => self.step_back(record.link.prev_lsn),
+            LogRecord::Prepare(record) => self.step_back(record.link.prev_lsn),
             other => {
                 let place = self.manager.log().segments().place(lsn);
                 let expected = "a record that can be undone or stepped over";
@@ -192,7 +193,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::DiskFull`]; nothing began then.
     pub fn begin_nested(&mut self) -> Result<()> {
-        self.prepare(NESTED_END_BYTES)?;
+        self.reserve(NESTED_END_BYTES)?;
         self.nested.push(NestedStart {
             last_lsn: self.entry.last_lsn,
             undo_next_lsn: self.entry.undo_next_lsn,

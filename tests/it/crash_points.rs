@@ -114,6 +114,40 @@ fn nested_actions() -> Vec<Step> {
     ]
 }
 
+/// Transactions in doubt: one has freed and allocated pages, one has only read, one is decided upon
+/// after another crash; some are committed, some rolled back, one is left.
+fn in_doubt() -> Vec<Step> {
+    let decide = |which, commit| Step::Decide { which, commit };
+    let mut steps = vec![work(0, Work::Allocate); 4];
+    steps.extend((0..4).map(|page| insert(0, page, 30)));
+    steps.extend([
+        Step::Commit(0),
+        write(0, 0, 1),
+        work(0, Work::Free { page: 1 }),
+        work(0, Work::Allocate),
+        insert(0, 3, 20),
+        Step::Prepare(0),
+        Step::BeginCheckpoint,
+        write(1, 0, 2),
+        Step::Prepare(1),
+        Step::CompleteCheckpoint,
+        work(2, Work::Read { record: 0 }),
+        Step::Prepare(2),
+        decide(0, true),
+        work(3, Work::Delete { record: 0 }),
+        Step::Prepare(3),
+        Step::Kill(Vec::new()),
+        decide(0, false),
+        Step::FlushPages,
+        work(0, Work::Allocate),
+        Step::Prepare(0),
+        Step::Checkpoint,
+        decide(1, true),
+        decide(0, true),
+    ]);
+    steps
+}
+
 /// Takes the steps, beginning with making the database; a process that dies is started again.
 fn run(world: &mut World, steps: &[Step]) -> Result<()> {
     world.reopen()?;
@@ -229,6 +263,16 @@ fn nested_actions_survive_power_failure_at_each_io() {
 }
 
 #[test]
+fn transactions_in_doubt_survive_power_failure_at_each_io() {
+    let mut world = World::default();
+    run(&mut world, &in_doubt()).unwrap();
+    assert_eq!(world.db().prepared().len(), 1, "one is left");
+    survives_power_failure_at_each_io(in_doubt(), Step::Kill(Vec::new()));
+    survives_power_failure_at_each_io(in_doubt(), Step::Close);
+    survives_power_failure_in_restart(&in_doubt());
+}
+
+#[test]
 fn a_clean_close_survives_power_failure_at_each_io() {
     let mut steps = three_transactions();
     steps.push(Step::Commit(0));
@@ -308,6 +352,11 @@ fn goes_on_and_loses_power(mut world: World) {
 #[test]
 fn three_transactions_survive_each_failing_sync() {
     history_survives_each_failing_sync(three_transactions());
+}
+
+#[test]
+fn transactions_in_doubt_survive_each_failing_sync() {
+    history_survives_each_failing_sync(in_doubt());
 }
 
 #[test]

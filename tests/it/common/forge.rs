@@ -7,8 +7,8 @@ use aries::ids::{Lsn, PageId, SlotId, TxnId};
 use aries::log::{ControlFile, MasterRecord};
 use aries::page::{self, PageOp, PageState};
 use aries::record::{
-    BeginCheckpoint, Commit, EncodedRecord, End, EndCheckpoint, LogRecord, Rollback,
-    TransactionLink, Undo, Update,
+    BeginCheckpoint, Commit, EncodedRecord, End, EndCheckpoint, LogRecord, Prepare, PreparedLock,
+    Rollback, TransactionLink, Undo, Update,
 };
 use aries::tables::{DirtyPageTable, TransactionState, TransactionTable};
 
@@ -182,6 +182,35 @@ impl Forge {
         };
         let index = self.append(&LogRecord::Commit(record));
         self.logged(number, self.undo_next_lsn(number), TransactionState::Committing);
+        index
+    }
+
+    /// The transaction's prepare record, with its number for a global id, and no locks.
+    pub fn prepare(&mut self, number: u64) -> usize {
+        self.prepare_part(number, (0, 1), &[b'0' + u8::try_from(number).unwrap()], Vec::new())
+    }
+
+    /// One part, of so many, of the transaction's prepare record.
+    pub fn prepare_part(
+        &mut self,
+        number: u64,
+        (part, parts): (u32, u32),
+        global_id: &[u8],
+        locks: Vec<PreparedLock>,
+    ) -> usize {
+        let record = Prepare {
+            link: self.link(number),
+            durable_lsn: self.durable_lsn(),
+            part,
+            parts,
+            global_id,
+            frees_pages: self.freeing.contains(&number),
+            locks,
+        };
+        let is_last = record.is_last();
+        let index = self.append(&LogRecord::Prepare(record));
+        let state = if is_last { TransactionState::Prepared } else { TransactionState::Active };
+        self.logged(number, self.undo_next_lsn(number), state);
         index
     }
 

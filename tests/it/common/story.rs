@@ -192,6 +192,10 @@ impl Story {
             LogRecord::Commit(_) => format!("Commit {}", txn()),
             LogRecord::Rollback(_) => format!("Rollback {}", txn()),
             LogRecord::End(_) => format!("End {}", txn()),
+            LogRecord::Prepare(record) if record.parts == 1 => format!("Prepare {}", txn()),
+            LogRecord::Prepare(record) => {
+                format!("Prepare {} {}/{}", txn(), record.part + 1, record.parts)
+            }
             LogRecord::BeginCheckpoint(_) => "Begin".into(),
             other => other.name().into(),
         }
@@ -231,6 +235,12 @@ impl Story {
     pub fn losers(&self) -> Vec<String> {
         let losers = &self.db.restart_report().analysis.losers;
         losers.iter().map(|txn| self.txn_name(*txn)).collect()
+    }
+
+    /// The transactions that the latest restart left in doubt.
+    pub fn in_doubt(&self) -> Vec<String> {
+        let in_doubt = &self.db.restart_report().analysis.in_doubt;
+        in_doubt.iter().map(|txn| self.txn_name(*txn)).collect()
     }
 
     /// What the latest restart's redo did with each record that changes a page.

@@ -58,10 +58,11 @@ impl Journal {
         records.find(|(_, record)| **record == (Some(txn), kind)).map(|(lsn, _)| *lsn)
     }
 
-    /// The transactions that the log up to `end` leaves without an end: the losers, and those that
-    /// committed.
-    pub fn unended(&self, end: Lsn) -> (Vec<TxnId>, Vec<TxnId>) {
+    /// The transactions that the log up to `end` leaves without an end: the losers, those that
+    /// committed, and those in doubt.
+    pub fn unended(&self, end: Lsn) -> [Vec<TxnId>; 3] {
         let (mut open, mut committing) = (BTreeSet::new(), BTreeSet::new());
+        let mut in_doubt = BTreeSet::new();
         for (_, (txn, kind)) in self.lock().records.range(..end) {
             let Some(txn) = txn else { continue };
             match *kind {
@@ -69,12 +70,24 @@ impl Journal {
                     open.remove(txn);
                     committing.remove(txn);
                 }
-                "Commit" => drop(committing.insert(*txn)),
+                "Commit" => {
+                    in_doubt.remove(txn);
+                    committing.insert(*txn);
+                }
+                "Rollback" => {
+                    open.insert(*txn);
+                    in_doubt.remove(txn);
+                }
+                "Prepare" => {
+                    open.insert(*txn);
+                    in_doubt.insert(*txn);
+                }
                 _ => drop(open.insert(*txn)),
             }
         }
-        let losers = open.difference(&committing).copied().collect();
-        (losers, committing.into_iter().collect())
+        let undone = |txn: &&TxnId| !committing.contains(txn) && !in_doubt.contains(txn);
+        let losers = open.iter().filter(undone).copied().collect();
+        [losers, committing.into_iter().collect(), in_doubt.into_iter().collect()]
     }
 
     /// Reads each record of the retained log: it must be of the kind that was told, and no update

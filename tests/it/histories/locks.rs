@@ -32,6 +32,20 @@ impl Locks {
         self.0.retain(|_, holders| !holders.is_empty());
     }
 
+    /// What a transaction in doubt needs no more is released; gives what it keeps.
+    pub fn prepared(&mut self, txn: TxnId) -> Vec<(LockName, Mode)> {
+        let mut kept = Vec::new();
+        for (name, holders) in &mut self.0 {
+            match (name, holders.get(&txn)) {
+                (LockName::Record(..), Some(Mode::Shared)) => drop(holders.remove(&txn)),
+                (_, Some(mode)) => kept.push((*name, *mode)),
+                (_, None) => {}
+            }
+        }
+        self.0.retain(|_, holders| !holders.is_empty());
+        kept
+    }
+
     /// Whether others hold locks on slots of the page that hold no record: an insert may want one
     /// of them, and wait.
     pub fn on_free_slots(&self, txn: TxnId, page: PageId, content: &Page) -> bool {

@@ -1,6 +1,5 @@
 //! Random histories: several transactions at a time, checkpoints, evictions, full segments, closed
-//! databases, dying processes, failing disks and power failures, also in the middle of recovery. After
-//! each the database is compared, page by page and record by record, with a [`model`] that knows
+//! databases, dying processes, failing disks and power failures, also in the middle of recovery; transactions in doubt outlive all of that. After each the database is compared, page by page and record by record, with a [`model`] that knows
 //! nothing of pages in memory, of the log's bytes or of recovery.
 //!
 //! `PROPTEST_CASES=10000 cargo test histories` runs more of them.
@@ -28,6 +27,8 @@ use world::World;
 struct Outline {
     open: [bool; SESSIONS],
     deferred: usize,
+    /// Transactions in doubt, or more.
+    in_doubt: usize,
     checkpointing: bool,
 }
 
@@ -53,6 +54,9 @@ impl ReferenceStateMachine for Outline {
         if !open.is_empty() {
             choices.push((14, proptest::sample::select(open).prop_flat_map(end).boxed()));
         }
+        if state.in_doubt > 0 {
+            choices.push((4, decide().boxed()));
+        }
         Union::new_weighted(choices).boxed()
     }
 
@@ -61,7 +65,9 @@ impl ReferenceStateMachine for Outline {
             Step::Commit(session)
             | Step::CommitDeferred(session)
             | Step::Rollback(session)
+            | Step::Prepare(session)
             | Step::Drop(session) => state.open[*session],
+            Step::Decide { .. } => state.in_doubt > 0,
             Step::Wait => state.deferred > 0,
             Step::CompleteCheckpoint => state.checkpointing,
             _ => true,
@@ -78,11 +84,18 @@ impl ReferenceStateMachine for Outline {
                 state.open[*session] = false;
                 state.deferred += 1;
             }
+            Step::Prepare(session) => {
+                state.open[*session] = false;
+                state.in_doubt += 1;
+            }
+            Step::Decide { .. } => state.in_doubt -= 1,
             Step::Wait => state.deferred -= 1,
             Step::BeginCheckpoint => state.checkpointing = true,
             Step::CompleteCheckpoint => state.checkpointing = false,
             Step::Close if state.open.contains(&true) => {}
-            Step::Close | Step::Kill(_) | Step::PowerFailure(..) => return Self::default(),
+            Step::Close | Step::Kill(_) | Step::PowerFailure(..) => {
+                return Self { in_doubt: state.in_doubt, ..Self::default() };
+            }
             _ => {}
         }
         state
@@ -120,9 +133,14 @@ fn end(session: usize) -> BoxedStrategy<Step> {
         5 => Just(Step::Commit(session)),
         3 => Just(Step::CommitDeferred(session)),
         3 => Just(Step::Rollback(session)),
+        3 => Just(Step::Prepare(session)),
         1 => Just(Step::Drop(session)),
     ]
     .boxed()
+}
+
+fn decide() -> impl Strategy<Value = Step> {
+    (any::<u8>(), any::<bool>()).prop_map(|(which, commit)| Step::Decide { which, commit })
 }
 
 fn engine_step(state: &Outline) -> Union<BoxedStrategy<Step>> {

@@ -2,11 +2,12 @@
 //!
 //! Each [`Event`] carries the LSN of the last log record that it wrote. Whatever a crash leaves of
 //! the log is a prefix, so [`Model::after_crash`] replays the events of that prefix and undoes the
-//! transactions that it leaves without an end. No page, no frame, no pageLSN is known here.
+//! transactions that it leaves without an end, but for those in doubt. No page, no frame, no pageLSN is known here.
 
 use std::collections::BTreeMap;
 
 use aries::ids::{Lsn, PageId, SlotId, TxnId};
+use aries::lock::{LockName, Mode};
 
 /// The pages in use.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -74,8 +75,21 @@ pub enum Deed {
     RollbackTo(Option<Lsn>),
     /// What the transaction changed after this LSN is not undone any more.
     NestedEnd(Option<Lsn>),
+    /// The transaction is in doubt.
+    Prepare(InDoubt),
     Commit,
+    /// From here on, a crash rolls back what was in doubt.
+    RollbackBegan,
     Rollback,
+}
+
+/// A transaction in doubt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InDoubt {
+    pub first_lsn: Lsn,
+    pub prepare_lsn: Lsn,
+    /// What it still holds.
+    pub locks: Vec<(LockName, Mode)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,8 +101,9 @@ pub struct Event {
 
 /// A state with what its open transactions would undo.
 #[derive(Clone, Default)]
-struct Running {
-    state: State,
+pub struct Running {
+    pub state: State,
+    pub in_doubt: BTreeMap<TxnId, InDoubt>,
     undo: BTreeMap<TxnId, Vec<(Lsn, Inverse)>>,
 }
 
@@ -102,6 +117,8 @@ impl Running {
             }
             Deed::RollbackTo(savepoint) => self.undo_after(txn, *savepoint),
             Deed::NestedEnd(start) => self.nested_end(txn, *start),
+            Deed::Prepare(in_doubt) => drop(self.in_doubt.insert(txn, in_doubt.clone())),
+            Deed::RollbackBegan => drop(self.in_doubt.remove(&txn)),
             Deed::Commit => self.ended(txn),
             Deed::Rollback => self.roll_back(txn),
         }
@@ -179,6 +196,7 @@ impl Running {
     /// What it was freeing is free.
     fn ended(&mut self, txn: TxnId) {
         self.undo.remove(&txn);
+        self.in_doubt.remove(&txn);
         self.state.pages.retain(|_, page| page.freed_by != Some(txn));
     }
 
@@ -210,7 +228,7 @@ fn difference<'n>(old: &[u8], new: &'n [u8]) -> (usize, &'n [u8]) {
 /// What happened since the database was opened, and what it should hold now.
 #[derive(Clone, Default)]
 pub struct Model {
-    opened: State,
+    opened: Running,
     events: Vec<Event>,
     running: Running,
 }
@@ -219,6 +237,16 @@ impl Model {
     /// What the running database shows.
     pub fn state(&self) -> &State {
         &self.running.state
+    }
+
+    /// The transactions in doubt.
+    pub fn in_doubt(&self) -> &BTreeMap<TxnId, InDoubt> {
+        &self.running.in_doubt
+    }
+
+    /// All that is known of this moment.
+    pub fn running(&self) -> &Running {
+        &self.running
     }
 
     pub fn happened(&mut self, lsn: Lsn, txn: TxnId, deed: Deed) {
@@ -233,16 +261,16 @@ impl Model {
     }
 
     /// What a restart must come to that finds the log up to `end`.
-    pub fn after_crash(&self, end: Lsn) -> State {
-        let mut running = Running { state: self.opened.clone(), ..Running::default() };
+    pub fn after_crash(&self, end: Lsn) -> Running {
+        let mut running = self.opened.clone();
         for event in self.events.iter().filter(|event| event.lsn < end) {
             running.apply(event);
         }
-        let losers: Vec<TxnId> = running.undo.keys().copied().collect();
-        for loser in losers {
+        let losers = running.undo.keys().filter(|txn| !running.in_doubt.contains_key(txn));
+        for loser in losers.copied().collect::<Vec<TxnId>>() {
             running.roll_back(loser);
         }
-        running.state
+        running
     }
 
     /// A restart has seen the log up to `end`, and no further: the rest is lost for good.
@@ -251,8 +279,7 @@ impl Model {
     }
 
     /// The database was opened with this in it.
-    pub fn opened(&mut self, state: State) {
-        let running = Running { state: state.clone(), ..Running::default() };
-        *self = Self { opened: state, events: Vec::new(), running };
+    pub fn opened(&mut self, running: Running) {
+        *self = Self { opened: running.clone(), events: Vec::new(), running };
     }
 }

@@ -83,6 +83,13 @@ pub enum Step {
     Commit(usize),
     CommitDeferred(usize),
     Rollback(usize),
+    /// The transaction is in doubt from now on.
+    Prepare(usize),
+    /// One of the transactions in doubt is committed, or else rolled back.
+    Decide {
+        which: u8,
+        commit: bool,
+    },
     /// The transaction is dropped.
     Drop(usize),
     /// Somebody waits for the oldest deferred commit.

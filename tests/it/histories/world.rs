@@ -12,7 +12,7 @@ use aries::{Db, Error, Options, Result, Transaction};
 
 use super::audit;
 use super::journal::Journal;
-use super::model::Deed;
+use super::model::{Deed, InDoubt};
 use super::oracle::{Oracle, Savepoints};
 use super::steps::{Failure, Fate, Fault, SESSIONS, Step};
 use crate::parallel_redo::every_number_of_threads_agrees;
@@ -129,6 +129,8 @@ impl World {
             Step::Commit(session) => self.commit(*session),
             Step::CommitDeferred(session) => self.commit_deferred(*session),
             Step::Rollback(session) => self.end(*session, Transaction::rollback),
+            Step::Prepare(session) => self.prepare(*session),
+            Step::Decide { which, commit } => self.decide(*which, *commit),
             Step::Drop(session) => self.end(*session, |txn| {
                 drop(txn);
                 Ok(())
@@ -238,6 +240,50 @@ impl World {
         let ended = end(txn);
         self.ended(id, "End", Deed::Rollback);
         ended
+    }
+
+    fn prepare(&mut self, session: usize) -> Result<()> {
+        let Some(Session { txn, .. }) = self.sessions[session].take() else { return Ok(()) };
+        let (id, first_lsn) = (txn.id(), txn.entry().first_lsn);
+        let prepared = txn.prepare(&audit::global_id(id));
+        let Some(prepare_lsn) = self.journal.last(id, "Prepare") else {
+            self.oracle.locks.release_all(id);
+            return prepared.map(drop);
+        };
+        let locks = self.oracle.locks.prepared(id);
+        let first_lsn = first_lsn.unwrap_or(prepare_lsn);
+        let in_doubt = InDoubt { first_lsn, prepare_lsn, locks };
+        self.oracle.model.happened(prepare_lsn, id, Deed::Prepare(in_doubt));
+        if prepared.is_ok() {
+            self.acknowledged.insert(prepare_lsn);
+        }
+        let unknown = matches!(prepared, Err(Error::OutcomeUnknown { txn, .. }) if txn == id);
+        assert!(unknown || matches!(prepared, Ok(lsn) if lsn == prepare_lsn), "{prepared:?}");
+        prepared.map(drop)
+    }
+
+    fn decide(&mut self, which: u8, commit: bool) -> Result<()> {
+        let in_doubt: Vec<TxnId> = self.oracle.model.in_doubt().keys().copied().collect();
+        let Some(txn) = in_doubt.get(usize::from(which) % in_doubt.len().max(1)).copied() else {
+            let nobody = self.db().commit_prepared(b"nobody");
+            assert!(matches!(nobody, Err(Error::NoSuchPrepared { .. })));
+            return Ok(());
+        };
+        if commit {
+            let decided = self.db().commit_prepared(&audit::global_id(txn));
+            let lsn = self.ended(txn, "Commit", Deed::Commit);
+            let lsn = decided.inspect(|decided| assert_eq!(lsn, Some(*decided)))?;
+            self.acknowledged.insert(lsn);
+            return Ok(());
+        }
+        let decided = self.db().rollback_prepared(&audit::global_id(txn));
+        if let Some(lsn) = self.journal.last(txn, "Rollback") {
+            self.oracle.model.happened(lsn, txn, Deed::RollbackBegan);
+        }
+        let lsn = self.ended(txn, "End", Deed::Rollback);
+        decided?;
+        self.acknowledged.extend(lsn);
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {
@@ -365,8 +411,9 @@ impl World {
         let db = opened?;
         let report = db.restart_report();
         let end = report.analysis.end;
-        let (losers, committed) = self.journal.unended(end);
-        assert_eq!((&report.analysis.losers, &report.analysis.committed), (&losers, &committed));
+        let found = &report.analysis;
+        let found = [&found.losers, &found.committed, &found.in_doubt];
+        assert_eq!(found, self.journal.unended(end).each_ref(), "losers, committed, in doubt");
         let expected = self.oracle.model.after_crash(end);
         audit::open_database(&db, &expected)?;
         self.journal.check_log(&db)?;
@@ -374,6 +421,7 @@ impl World {
         self.acknowledged.clear();
         self.flushed = None;
         self.oracle = Oracle::default();
+        self.oracle.locks = audit::locks(&expected.in_doubt);
         self.oracle.model.opened(expected);
         self.recover_once_more();
         Ok(())
@@ -384,13 +432,15 @@ impl World {
         let db = open(&self.disk.crash(&Survivors::None), &Journal::default()).unwrap();
         let undo = &db.restart_report().undo;
         assert_eq!((undo.losers, undo.compensations, undo.ended), (0, 0, 0));
-        audit::open_database(&db, self.oracle.model.state()).unwrap();
+        audit::open_database(&db, self.oracle.model.running()).unwrap();
     }
 
     /// What can be seen without touching the disk.
     fn check(&mut self) {
         let open = self.sessions.iter().flatten();
-        audit::tables(self.db(), open.map(|session| (session.txn.id(), *session.txn.entry())));
+        let open = open.map(|session| (session.txn.id(), *session.txn.entry()));
+        audit::tables(self.db(), open, self.oracle.model.in_doubt());
+        audit::in_doubt(self.db(), self.oracle.model.in_doubt());
         self.oracle.locks.check(self.db());
     }
 }

@@ -17,6 +17,9 @@ use crate::common::{Forge, Story, WatchedDisk, open, options, read_page_records}
 enum Step {
     Update,
     FreePage,
+    PreparePart,
+    Prepare,
+    Rollback,
     Commit,
     FinishFree,
     End,
@@ -48,6 +51,12 @@ fn play(steps: &[Step]) -> Story {
         match step {
             Step::Update => drop(forge.update(1, 1)),
             Step::FreePage => drop(forge.free_page(1, 5)),
+            Step::PreparePart => drop(forge.prepare_part(1, (0, 2), b"1", Vec::new())),
+            Step::Prepare => {
+                let part = if steps.contains(&Step::PreparePart) { (1, 2) } else { (0, 1) };
+                forge.prepare_part(1, part, b"1", Vec::new());
+            }
+            Step::Rollback => drop(forge.rollback(1)),
             Step::Commit => drop(forge.commit(1)),
             Step::FinishFree => drop(forge.finish_free(1, 5)),
             Step::End => drop(forge.end(1)),
@@ -97,6 +106,60 @@ fn checkpoint_against_commit_that_frees_a_page() {
     }
 }
 
+/// Scenario 35 against scenario 38 (ARIES 5.4, 6.1): whichever way prepare and a checkpoint meet, the
+/// transaction is in doubt from the last part of its prepare record on, and can be decided upon.
+#[test]
+fn checkpoint_against_prepare() {
+    use Step::{Prepare, PreparePart, Update};
+    let one_part = interleavings(&[Update, Prepare], &CHECKPOINT);
+    let two_parts = interleavings(&[Update, PreparePart, Prepare], &CHECKPOINT);
+    for steps in one_part.iter().chain(&two_parts) {
+        for commit in [true, false] {
+            let story = play(steps);
+            assert_eq!(
+                (story.losers(), story.in_doubt()),
+                (vec![], vec!["T1".into()]),
+                "{steps:?}"
+            );
+            assert_eq!(story.appended_by_restart(), [""; 0], "{steps:?}");
+            if commit {
+                story.db.commit_prepared(b"1").unwrap();
+                assert_ne!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+            } else {
+                story.db.rollback_prepared(b"1").unwrap();
+                assert_eq!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+            }
+            assert!(story.db.transaction_table().is_empty(), "{steps:?}");
+        }
+    }
+    for steps in interleavings(&[Update, PreparePart], &CHECKPOINT) {
+        let story = play(&steps);
+        assert_eq!((story.losers(), story.in_doubt()), (vec!["T1".into()], vec![]), "{steps:?}");
+        let update = steps.iter().filter(|step| **step != Step::Snapshot);
+        let update = update.collect::<Vec<_>>().iter().position(|step| **step == Update).unwrap();
+        let expected = [format!("CLR({update})->nil"), "End T1".into()];
+        assert_eq!(story.appended_by_restart(), expected, "{steps:?}");
+    }
+}
+
+/// The same with the decision in the log: whenever the copy of the table was taken, it counts.
+#[test]
+fn checkpoint_against_a_decision() {
+    use Step::{Commit, Prepare, Rollback, Update};
+    for steps in interleavings(&[Update, Prepare, Commit], &CHECKPOINT) {
+        let story = play(&steps);
+        assert_eq!((story.losers(), story.in_doubt()), (vec![], vec![]), "{steps:?}");
+        assert_eq!(story.appended_by_restart(), ["End T1"], "{steps:?}");
+        assert_ne!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+    }
+    for steps in interleavings(&[Update, Prepare, Rollback], &CHECKPOINT) {
+        let story = play(&steps);
+        assert_eq!((story.losers(), story.in_doubt()), (vec!["T1".into()], vec![]), "{steps:?}");
+        assert_eq!(story.appended_by_restart()[1..], ["End T1"], "{steps:?}");
+        assert_eq!(story.value(1, SlotId(0)).unwrap(), b"....", "{steps:?}");
+    }
+}
+
 /// Scenario 38 in the running engine (ARIES 5.3, 5.4): the committing thread stands still between
 /// its commit record and its force while a whole checkpoint is taken.
 #[test]
@@ -127,6 +190,43 @@ fn checkpoint_in_the_middle_of_a_commit() {
     for image in [image, disk.crash(&Survivors::None)] {
         let after = open(&image);
         assert!(after.restart_report().analysis.losers.is_empty());
+        assert_eq!(read_page_records(&after, page), [b"kept"]);
+    }
+}
+
+/// The same with the thread that prepares (ARIES 5.4, 6.1): the checkpoint's force made the prepare record
+/// durable, and its copy of the table must say so.
+#[test]
+fn checkpoint_in_the_middle_of_a_prepare() {
+    let (reached, at_prepare) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let observer = move |event: &Event| {
+        if let Event::Appended { kind: "Prepare", .. } = event {
+            reached.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+    };
+    let disk = SimDisk::new();
+    let options = options().observer(Arc::new(observer));
+    let db = options.open_on(Arc::new(disk.clone())).unwrap();
+    let mut t1 = db.begin().unwrap();
+    let page = t1.allocate_page().unwrap();
+    t1.insert_record(page, b"kept").unwrap();
+    let preparing = thread::spawn(move || t1.prepare(b"7").unwrap());
+    at_prepare.recv().unwrap();
+    let checkpoint = db.checkpoint().unwrap();
+    assert!(db.prepared().is_empty() && db.commit_prepared(b"7").is_err(), "not promised yet");
+    let image = disk.crash(&Survivors::None);
+    go_on.send(()).unwrap();
+    let prepare_lsn = preparing.join().unwrap();
+    assert!(prepare_lsn < checkpoint.begin_lsn, "only the checkpoint's copy tells");
+
+    for image in [image, disk.crash(&Survivors::None)] {
+        let after = open(&image);
+        assert!(after.restart_report().analysis.losers.is_empty());
+        assert_eq!(after.prepared()[0].prepare_lsn, prepare_lsn);
+        after.commit_prepared(b"7").unwrap();
         assert_eq!(read_page_records(&after, page), [b"kept"]);
     }
 }

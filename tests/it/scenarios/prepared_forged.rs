@@ -1,0 +1,113 @@
+//! Prepare records that no engine writes: opening refuses them, names the place, and changes nothing.
+
+use aries::Error;
+use aries::ids::{PageId, SlotId};
+use aries::record::PreparedLock;
+
+use crate::common::{Forge, image, try_open};
+
+fn lock(page: u64, slot: u16, exclusive: bool) -> PreparedLock {
+    PreparedLock { page: PageId(page), slot: Some(SlotId(slot)), exclusive }
+}
+
+/// Opening what was forged fails, and leaves every file as it was.
+fn refused(what: &str, forge: impl FnOnce(&mut Forge)) {
+    let mut log = Forge::new();
+    forge(&mut log);
+    let disk = log.crash();
+    let before = image(&disk);
+    match try_open(&disk).err() {
+        Some(Error::Corrupt { place, .. }) => {
+            assert!(place.to_string().contains("at LSN"), "{what}: {place}");
+        }
+        other => panic!("{what}: {other:?}"),
+    }
+    assert!(image(&disk) == before, "{what}: refusing changed the disk");
+}
+
+#[test]
+fn parts_that_do_not_belong_together() {
+    let part = |forge: &mut Forge, part, parts, id: &[u8]| {
+        forge.prepare_part(1, (part, parts), id, Vec::new());
+    };
+    refused("the last part alone", |forge| part(forge, 1, 2, b"7"));
+    refused("a part behind an update", |forge| {
+        part(forge, 0, 3, b"7");
+        forge.update(1, 1);
+        part(forge, 2, 3, b"7");
+    });
+    refused("a part left out", |forge| {
+        part(forge, 0, 3, b"7");
+        part(forge, 2, 3, b"7");
+    });
+    refused("a part twice", |forge| {
+        part(forge, 0, 2, b"7");
+        part(forge, 0, 2, b"7");
+        part(forge, 1, 2, b"7");
+        part(forge, 1, 2, b"7");
+    });
+    refused("parts with two global ids", |forge| {
+        part(forge, 0, 2, b"6");
+        part(forge, 1, 2, b"7");
+    });
+}
+
+#[test]
+fn transactions_in_doubt_that_contradict_each_other() {
+    let whole = (0, 1);
+    refused("one global id for two", |forge| {
+        forge.prepare_part(1, whole, b"7", Vec::new());
+        forge.prepare_part(2, whole, b"7", Vec::new());
+    });
+    for (one, other) in [(true, true), (true, false), (false, true)] {
+        refused("one lock for two", |forge| {
+            forge.prepare_part(1, whole, b"6", vec![lock(1, 1, one)]);
+            forge.prepare_part(2, whole, b"7", vec![lock(1, 1, other)]);
+        });
+    }
+    refused("one lock twice", |forge| {
+        forge.prepare_part(1, whole, b"7", vec![lock(1, 1, false), lock(1, 1, false)]);
+    });
+    let mut sound = Forge::new();
+    sound.prepare_part(1, whole, b"6", vec![lock(1, 1, false), lock(1, 2, true)]);
+    sound.prepare_part(2, whole, b"7", vec![lock(1, 1, false), lock(2, 2, true)]);
+    assert_eq!(sound.restart().in_doubt(), ["T1", "T2"]);
+}
+
+#[test]
+fn records_that_are_no_decision() {
+    refused("an update of a transaction in doubt", |forge| {
+        forge.prepare(1);
+        forge.update(1, 1);
+    });
+    refused("the end of a transaction in doubt", |forge| {
+        forge.prepare(1);
+        forge.end(1);
+    });
+    refused("prepared twice", |forge| {
+        forge.prepare(1);
+        forge.prepare(1);
+    });
+    refused("prepared behind its commit", |forge| {
+        forge.update(1, 1);
+        forge.commit(1);
+        forge.prepare(1);
+    });
+    refused("rolled back behind its commit", |forge| {
+        forge.update(1, 1);
+        forge.commit(1);
+        forge.rollback(1);
+    });
+}
+
+/// A checkpoint says that a transaction is in doubt whose last record is no prepare record.
+#[test]
+fn a_checkpoint_that_knows_of_no_prepare_record() {
+    refused("an update where a prepare record should be", |forge| {
+        forge.prepare(1);
+        let snapshot = forge.snapshot();
+        let begin = forge.begin_checkpoint();
+        forge.update(1, 1);
+        forge.end_checkpoint(begin, &snapshot);
+    });
+}

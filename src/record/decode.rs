@@ -7,7 +7,7 @@ use super::encode::seeded;
 use super::layout::*;
 use super::{
     BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, LogRecord,
-    NestedTopActionEnd, Restart, Rollback, TransactionLink, Undo, Update,
+    NestedTopActionEnd, PageImage, Restart, Rollback, TransactionLink, Undo, Update,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::PageOp;
@@ -116,7 +116,7 @@ pub fn decode(bytes: &[u8]) -> Result<LogRecord<'_>, RecordFault> {
     let header: &Header = body.take()?;
     let link = TxnId::new(header.txn.get())
         .map(|txn| TransactionLink { txn, prev_lsn: Lsn::new(header.prev_lsn.get()) });
-    if (1..=6).contains(&header.kind) != link.is_some() {
+    if is_transactional(header.kind) != link.is_some() {
         return fault("the record's kind does not go with its transaction");
     }
     if header.kind == FILLER {
@@ -128,6 +128,11 @@ pub fn decode(bytes: &[u8]) -> Result<LogRecord<'_>, RecordFault> {
     };
     body.end()?;
     Ok(record)
+}
+
+/// Whether records of this kind belong to a transaction.
+const fn is_transactional(kind: u8) -> bool {
+    matches!(kind, UPDATE | COMPENSATION | COMMIT | ROLLBACK | END | NESTED_TOP_ACTION_END)
 }
 
 fn decode_transactional<'a>(
@@ -196,6 +201,15 @@ fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, Reco
             })
         }
         END_CHECKPOINT => LogRecord::EndCheckpoint(decode_end_checkpoint(body)?),
+        PAGE_IMAGE => {
+            let page: &PageBody = body.take()?;
+            let op = body.op()?;
+            if !matches!(op, PageOp::Image { .. }) {
+                return fault(format!("a page image that is none: {op}"));
+            }
+            let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
+            LogRecord::PageImage(PageImage { page: PageId(page.page.get()), prev_page_lsn, op })
+        }
         RESTART => {
             let restart: &RestartBody = body.take()?;
             LogRecord::Restart(Restart {

@@ -116,6 +116,14 @@ fn any_record() -> impl Strategy<Value = LogRecord<'static>> {
         (link(), maybe_lsn()).prop_map(|(link, undo_next_lsn)| {
             LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn })
         }),
+        (page(), maybe_lsn(), 0..PAGE).prop_map(|(page, prev_page_lsn, to)| {
+            let (head, tail) = BYTES.split_at(to);
+            LogRecord::PageImage(PageImage {
+                page,
+                prev_page_lsn,
+                op: PageOp::Image { head, tail },
+            })
+        }),
         end_checkpoint(),
         (some_lsn(), any::<u64>(), prop::option::of((some_lsn(), any::<u64>()))).prop_map(
             |(durable_lsn, epoch, previous)| LogRecord::Restart(Restart {
@@ -165,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_refused_without_a_panic(mut bytes: Vec<u8>, kind in 0..12u8) {
+    fn arbitrary_bytes_are_refused_without_a_panic(mut bytes: Vec<u8>, kind in 0..14u8) {
         let _ = decode(&bytes);
         if let Some(byte) = bytes.get_mut(8) {
             *byte = kind;
@@ -173,6 +181,25 @@ proptest! {
         let _ = decode(&bytes);
         let _ = peek_length(&bytes);
     }
+}
+
+#[test]
+fn a_page_image_belongs_to_no_transaction_and_holds_an_image() {
+    let encoded = |op: PageOp<'_>| {
+        let record = PageImage { page: PageId(3), prev_page_lsn: None, op };
+        let mut bytes = Vec::new();
+        let encoded = EncodedRecord::new(&LogRecord::PageImage(record));
+        encoded.append_to(lsn(64), 1, &mut bytes);
+        bytes.truncate(encoded.len());
+        bytes
+    };
+    let image = PageOp::Image { head: &[2; 40], tail: &[] };
+    let mut bytes = encoded(image);
+    assert_eq!(bytes.len(), PAGE_IMAGE_FIELDS_BYTES + image.encoded_len());
+    assert_eq!(decode(&bytes).unwrap().page_change().unwrap().op, image);
+    bytes[12] = 1;
+    assert!(decode(&bytes).is_err(), "it has a transaction");
+    assert!(decode(&encoded(PageOp::RemoveSlot { slot: SlotId(0) })).is_err());
 }
 
 #[test]

@@ -109,7 +109,8 @@ impl Options {
         self
     }
 
-    /// How torn pages are made whole.
+    /// How torn pages are made whole ([`TornPageProtection::DoubleWrite`] by default). Chosen anew at
+    /// each open; what an earlier run has written stays protected as it was.
     pub fn torn_page_protection(mut self, protection: TornPageProtection) -> Self {
         self.torn_page_protection = protection;
         self
@@ -164,13 +165,13 @@ impl Options {
     }
 
     fn config(&self, page_size: usize, segment_bytes: u64) -> Result<Config> {
-        let TornPageProtection::DoubleWrite = self.torn_page_protection;
         let config = Config {
             page_size,
             segment_bytes,
             frames: self.buffer_pool_bytes / page_size.max(1),
             checkpoint_log_bytes: self.checkpoint_log_bytes,
             background: self.background,
+            torn_page_protection: self.torn_page_protection,
         };
         config.check()?;
         Ok(config)

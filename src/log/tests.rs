@@ -21,6 +21,7 @@ fn config() -> Config {
         frames: 16,
         checkpoint_log_bytes: SEGMENT,
         background: false,
+        torn_page_protection: crate::config::TornPageProtection::default(),
     }
 }
 

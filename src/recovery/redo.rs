@@ -1,19 +1,22 @@
 //! The second phase: repeats history.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::Instant;
 
 use super::analysis::Analysis;
+use super::damaged::Damaged;
 use super::report::{AnalysisReport, RedoReport};
 use super::tables::Rebuilt;
 use super::undo::UndoLosers;
 use crate::buffer::{BufferPool, DoubleWrite, Image, PageWrite, PagesFile};
+use crate::config::TornPageProtection;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers, SkipReason};
 use crate::ids::{Lsn, PageId};
 use crate::log::{ControlFile, Log, LogPosition, LogScan, ScanEnd, Segments};
 use crate::page::PageOp;
-use crate::record::LogRecord;
+use crate::record::PageChange;
 use crate::sync::{Arc, Mutex};
 
 /// What the second phase works on; everything it reads is durable.
@@ -27,6 +30,7 @@ pub struct Redo {
     pub(super) analysis: AnalysisReport,
     pub(super) durable: MadeDurable,
     page_size: usize,
+    damaged: Damaged,
 }
 
 /// What had to be written again before redo could believe what it reads.
@@ -71,10 +75,14 @@ impl Redo {
             restore(&file, &mut double_write, &analysis.batch, &log, &observers, &mut durable)?;
             file.sync()?;
         }
+        if config.torn_page_protection != TornPageProtection::DoubleWrite {
+            // Pages will be written in place without their batch: it must never restore an old version.
+            double_write.invalidate()?;
+        }
         let log = Arc::new(log);
         let control = Arc::new(Mutex::new(control));
         let pool = BufferPool::new(
-            config.frames,
+            &config,
             file,
             double_write,
             Arc::clone(&control),
@@ -91,6 +99,7 @@ impl Redo {
             analysis: analysis.report,
             durable,
             page_size: config.page_size,
+            damaged: Damaged::default(),
         })
     }
 
@@ -107,13 +116,16 @@ impl Redo {
             redone: 0,
             skipped: BTreeMap::new(),
             pages_read: 0,
+            pages_repaired: 0,
             duration: began.elapsed(),
         };
         if let Some(from) = report.from {
             self.observers.emit(|| Event::RedoBegan { from });
             self.repeat_history(from, &mut report)?;
+            report.pages_repaired = mem::take(&mut self.damaged).rebuild(&self.pool)?;
             self.observers.emit(|| Event::RedoEnded { redone: report.redone });
         }
+        self.pool.begin_repairs();
         report.pages_read = self.pool.statistics().misses;
         report.duration = began.elapsed();
         UndoLosers::begin(self, report)
@@ -124,11 +136,8 @@ impl Redo {
         let known = ScanEnd::Known(self.end);
         let mut scan = LogScan::new(log.segments(), self.page_size, from, log.epochs(), known);
         while let Some((lsn, record)) = scan.next_record()? {
-            let (page, prev_page_lsn, op) = match record {
-                LogRecord::Update(update) => (update.page, update.prev_page_lsn, update.op),
-                LogRecord::Compensation(clr) => (clr.page, clr.prev_page_lsn, clr.op),
-                _ => continue,
-            };
+            let Some(change) = record.page_change() else { continue };
+            let PageChange { page, prev_page_lsn, op } = change;
             match self.redo(lsn, page, prev_page_lsn, &op)? {
                 None => {
                     report.redone += 1;
@@ -158,7 +167,17 @@ impl Redo {
             Some(rec_lsn) if lsn < rec_lsn => return Ok(Some(SkipReason::BelowRecLsn)),
             Some(_) => {}
         }
-        let mut guard = self.pool.fix_write(page)?;
+        if self.damaged.contains(page) {
+            return Ok(Some(SkipReason::PageDamaged));
+        }
+        let pool = Arc::clone(&self.pool);
+        let mut guard = match pool.fix_write(page) {
+            Err(error) => {
+                self.damaged.note(page, error)?;
+                return Ok(Some(SkipReason::PageDamaged));
+            }
+            Ok(guard) => guard,
+        };
         let page_lsn = guard.page_lsn();
         if page_lsn >= Some(lsn) {
             // All records up to the page's are in it: the next one that may not be is later. This
@@ -168,9 +187,17 @@ impl Redo {
             }
             return Ok(Some(SkipReason::PageLsnNotBelow));
         }
-        self.check_chain(&guard, lsn, prev_page_lsn, op)?;
-        guard.redo(op, lsn);
-        Ok(None)
+        match self.check_chain(&guard, lsn, prev_page_lsn, op) {
+            Err(error) if page_lsn < prev_page_lsn => {
+                self.damaged.note(page, error)?;
+                Ok(Some(SkipReason::PageDamaged))
+            }
+            checked => {
+                checked?;
+                guard.redo(op, lsn);
+                Ok(None)
+            }
+        }
     }
 
     /// A change applies to the version of the page that it was made on, and to no other. (What
@@ -183,13 +210,17 @@ impl Redo {
         op: &PageOp<'_>,
     ) -> Result<()> {
         let page = guard.page();
-        let formats = matches!(op, PageOp::Format { .. });
-        if !formats && guard.page_lsn() != prev_page_lsn {
+        if !op.starts_anew() && guard.page_lsn() != prev_page_lsn {
+            // A page with a change that the log does not have bears witness against the log.
+            let what = match guard.page_lsn() < prev_page_lsn {
+                true => "a write was lost",
+                false => "the log has lost that change",
+            };
             let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
             return Err(Error::corrupt(
                 self.pool.place(page),
                 format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
-                format!("pageLSN {}: a write was lost", nil(guard.page_lsn())),
+                format!("pageLSN {}: {}", nil(guard.page_lsn()), what),
             ));
         }
         op.check(guard.bytes()).map_err(|fault| {
@@ -233,7 +264,7 @@ fn restore(
     }
     let durable = log.force_all()?;
     // The batch itself may only be in the page cache: first it, then the pages.
-    double_write.write(batch, durable)?;
+    double_write.write(&batch.iter().collect::<Vec<_>>(), durable)?;
     let mut bytes = vec![0; file.page_size()];
     for image in batch {
         if image.page.0 >= file.pages() {

@@ -19,4 +19,5 @@ mod thread_pages;
 mod threads;
 mod tidy;
 mod torn_after_failed_sync;
+mod torn_pages;
 mod unfinished;

@@ -182,6 +182,36 @@ impl BufferPool {
             .map_err(|error| self.log.poison().stop(error))
     }
 
+    /// Reads a page as it stands on disk, past the pool. One that is bad is read again while nobody
+    /// writes: it may have been in the middle of that.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the page on disk is damaged; those of the disk.
+    pub fn read_in_place(&self, page: PageId, bytes: &mut [u8]) -> Result<()> {
+        if self.file.read(page, bytes).is_err() {
+            let _writer = self.writer.lock();
+            self.file.read(page, bytes)?;
+        }
+        self.log.check_page_lsn(page::page_lsn(bytes), || self.place(page))
+    }
+
+    /// Makes a page whole on disk that is bad there: writes what is in the pool, or rebuilds it from the
+    /// log. Returns when it is durable.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the page cannot be rebuilt; [`Error::OutOfFrames`], final errors.
+    pub fn mend(&self, page: PageId) -> Result<()> {
+        self.flush_page(page)?;
+        let guard = self.fix_read(page)?; // Rebuilt here, if it was not in the pool.
+        let mut bytes = vec![0; self.page_size()];
+        if self.read_in_place(page, &mut bytes).is_err() {
+            bytes.copy_from_slice(guard.bytes());
+            page::seal(&mut bytes);
+            self.write_now(&[Copied { image: Image { page, bytes }, imaged: false }])?;
+        }
+        Ok(())
+    }
+
     /// Replaces a page in the pool, if it is there.
     fn replace(&self, page: PageId, bytes: &[u8]) {
         let table = self.table.lock();
@@ -195,5 +225,53 @@ impl BufferPool {
         }
         drop(contents);
         self.unfix(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ids::{SlotId, TxnId};
+    use crate::page::{PageKind, PageOp};
+    use crate::record::{TransactionLink, Undo, Update};
+
+    const PAGE: PageId = PageId(3);
+
+    fn lsn(at: u64) -> Lsn {
+        Lsn::new(at).unwrap()
+    }
+
+    /// Applies changes of page 3, each with its LSN and the page's LSN before; gives what it holds.
+    fn rebuilt(changes: &[(u64, Option<u64>, PageOp<'_>)]) -> Option<Vec<u8>> {
+        let mut pages: Pages = [(PAGE, None)].into();
+        for (at, before, op) in changes {
+            let link = TransactionLink { txn: TxnId::FIRST, prev_lsn: None };
+            let (prev_page_lsn, undo) = (before.map(lsn), Undo::RedoOnly);
+            for page in [PageId(2), PAGE] {
+                let update = Update { link, page, prev_page_lsn, op: *op, undo };
+                apply(&mut pages, 512, lsn(*at), &LogRecord::Update(update));
+            }
+        }
+        assert_eq!(pages.len(), 1, "other pages are not touched");
+        let rebuilt = pages.remove(&PAGE).unwrap()?;
+        page::record(&rebuilt.bytes, SlotId(0)).map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn a_page_begins_anew_and_every_other_change_must_follow_the_one_before() {
+        let format = PageOp::Format { kind: PageKind::Slotted };
+        let insert = |bytes| PageOp::InsertSlot { slot: SlotId(0), bytes };
+        let patch = |bytes| PageOp::Patch { slot: SlotId(0), offset: 0, bytes };
+        let made = (10, Some(5), format);
+        let (a, b) = ((20, Some(10), insert(b"a")), (30, Some(20), patch(b"b")));
+        assert_eq!(rebuilt(&[made, a, b]).unwrap(), b"b");
+        assert_eq!(rebuilt(&[a, b]), None, "without a beginning");
+        assert_eq!(rebuilt(&[made, a, (30, Some(19), patch(b"b"))]), None, "the chain breaks");
+        assert_eq!(rebuilt(&[made, b]), None, "a change is missing");
+        assert_eq!(rebuilt(&[(10, None, format), a]).unwrap(), b"a");
+        let again = [(40, Some(30), format), (50, Some(40), insert(b"c"))];
+        assert_eq!(rebuilt(&[b, again[0], again[1]]).unwrap(), b"c", "made anew behind the break");
+        assert_eq!(rebuilt(&[made, a, (30, Some(20), insert(b"b"))]), None, "it does not apply");
     }
 }

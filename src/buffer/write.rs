@@ -45,6 +45,12 @@ impl BufferPool {
         table
     }
 
+    /// Whether the page has changes that are not durable in place.
+    #[must_use]
+    pub fn is_dirty(&self, page: PageId) -> bool {
+        self.dirty_page_table().rec_lsn(page).is_some()
+    }
+
     /// Background step, the cleaner: writes the pages that are dirty since before `older_than`, the
     /// oldest first, at most one batch. Gives how many were written.
     ///

@@ -25,10 +25,12 @@ mod create;
 mod inspect;
 mod options;
 mod transaction;
+mod verify;
 
 pub use inspect::Statistics;
 pub use options::Options;
 pub use transaction::{NestedTopAction, Transaction};
+pub use verify::{Finding, Verdict, VerifyReport, verify_closed};
 
 use background::Background;
 

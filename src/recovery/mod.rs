@@ -41,7 +41,7 @@ mod undo;
 
 use std::time::Instant;
 
-pub use analysis::Analysis;
+pub use analysis::{Analysis, ToPages};
 pub use redo::Redo;
 pub use report::{AnalysisReport, RedoReport, RestartReport, UndoReport};
 pub use undo::UndoLosers;

@@ -21,3 +21,6 @@ mod tidy;
 mod torn_after_failed_sync;
 mod torn_pages;
 mod unfinished;
+mod verify;
+#[cfg(feature = "cli")]
+mod verify_command;

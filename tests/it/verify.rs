@@ -78,7 +78,7 @@ fn every_fault_is_found_and_named() {
         assert!(!report.is_sound());
         if page > 0 {
             let db = try_open(&disk).unwrap();
-            assert_eq!(db.verify().unwrap().findings, report.findings);
+            assert_eq!(verdicts(&db.verify().unwrap()), [(page, Verdict::Damaged)], "{word}");
             assert_eq!(verdicts(&db.repair().unwrap()), [(page, Verdict::Damaged)], "{word}");
         }
     }

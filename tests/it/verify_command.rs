@@ -100,7 +100,7 @@ fn damage_is_found_told_and_repaired() {
 fn what_is_no_database_is_wrong_usage_and_one_in_use_is_not_read() {
     let empty = tempdir().unwrap();
     assert_eq!(verify(empty.path(), &[]).status.code(), Some(2));
-    assert_eq!(verify(empty.path(), &["--repair"]).status.code(), Some(2));
+    assert_eq!(verify(tempdir().unwrap().path(), &["--repair"]).status.code(), Some(2));
     assert_eq!(verify(&empty.path().join("none"), &[]).status.code(), Some(2));
     assert_eq!(verify(empty.path(), &["--mend"]).status.code(), Some(2));
     assert!(files(empty.path()).is_empty());

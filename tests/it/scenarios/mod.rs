@@ -6,8 +6,7 @@
 //! from where the story begins; `CLR(3)->1` compensates record 3, and undo goes on at record 1; S
 //! is the space map page.
 //!
-//! Scenarios 32, 35 and 40 are about trees, prepared transactions and page images, which this engine
-//! does not have.
+//! Scenarios 32 and 35 are about trees and prepared transactions, which this engine does not have.
 
 mod analysis;
 mod checkpoints;

@@ -1,4 +1,4 @@
-//! Pages as the disk may leave them: scenarios 24, 25 and 26.
+//! Pages as the disk may leave them: scenarios 24, 25, 26 and 40.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -255,6 +255,27 @@ fn misdirected_page_is_restored() {
     let after = story.resume_on(&disk);
     assert_eq!(after.db.restart_report().pages_torn, 1);
     assert_eq!(after.contents(), story.contents());
+}
+
+/// Scenario 40, image_at_every_rec_lsn: an image, the page written, changed, a checkpoint that holds it with
+/// that change's `rec_lsn`; its next write is torn. It is rebuilt: an image stands at the `rec_lsn`.
+#[test]
+fn image_at_every_rec_lsn() {
+    let disk = power_off_in_sync_of("pages", TornPageProtection::PageImages, true);
+    let images = large_pages().torn_page_protection(TornPageProtection::PageImages);
+    let disk = disk.crash(&Survivors::All);
+    let db = images.open_on(Arc::new(disk.clone())).unwrap();
+    db.flush_pages().unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.write_record(PAGE, SlotId(0), 0, &[b'c'; RECORD]).unwrap();
+    txn.commit().unwrap();
+    let rec_lsn = db.checkpoint().unwrap().dirty_pages.rec_lsn(PAGE).unwrap();
+    assert_eq!(db.read_log(rec_lsn).unwrap().record().name(), "PageImage");
+    let crashed = disk.crash(&Survivors::None);
+    crashed.flip_bit("pages", LARGE_PAGE as u64 + 1000, 1).unwrap();
+    let after = images.open_on(Arc::new(crashed)).unwrap();
+    assert_eq!(after.restart_report().redo.pages_repaired, 1);
+    assert_eq!(read_page_records(&after, PAGE), [[b'c'; RECORD]]);
 }
 
 fn forget_double_write(disk: &SimDisk) {

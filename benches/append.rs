@@ -15,7 +15,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aries::config::{Config, RestartMode};
+use aries::config::Config;
 use aries::disk::FileDisk;
 use aries::event::Observers;
 use aries::ids::{Lsn, PageId, SlotId, TxnId};
@@ -51,14 +51,7 @@ fn main() {
 
 /// A log with room for so many bytes, and as much again.
 fn new_log(dir: &std::path::Path, bytes: u64) -> Log {
-    let config = Config {
-        page_size: 4096,
-        segment_bytes: SEGMENT_BYTES,
-        frames: 16,
-        checkpoint_log_bytes: bytes,
-        background: false,
-        restart: RestartMode::Serial,
-    };
+    let config = Config { checkpoint_log_bytes: bytes, ..Config::new(4096, SEGMENT_BYTES, 16) };
     let disk: Arc<dyn aries::disk::Disk> = Arc::new(FileDisk::open(dir).unwrap());
     disk.create_directory(LOG_DIRECTORY).unwrap();
     let geometry = Geometry { segment_bytes: SEGMENT_BYTES };

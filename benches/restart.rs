@@ -62,12 +62,9 @@ fn main() {
         pages,
         log_bytes: arguments.get("log-mib", 1024_u64) << 20,
         config: Config {
-            page_size: PAGE_SIZE,
-            segment_bytes: SEGMENT_BYTES,
-            frames: pages + SPARE_FRAMES,
             checkpoint_log_bytes: 1 << 40,
             background: true,
-            restart: RestartMode::Serial,
+            ..Config::new(PAGE_SIZE, SEGMENT_BYTES, pages + SPARE_FRAMES)
         },
     };
     if !bench.dir.exists() {

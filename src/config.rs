@@ -24,8 +24,18 @@ const MIN_PAGES_PER_SEGMENT: u64 = 8;
 #[non_exhaustive]
 pub enum TornPageProtection {
     /// Every page is written twice: first, with its batch, to the file `doublewrite`, then in place.
+    /// Costs a second, sequential write of each page, and one sync more for each batch.
     #[default]
     DoubleWrite,
+    /// The first change of a page since it was last written logs the whole page, so that restart can
+    /// rebuild it from the log alone; it is written once, in place. Costs log: up to a page more for
+    /// each page that becomes dirty, and forced by the commit. A page for whose image the log has no
+    /// room is written through the file `doublewrite`.
+    PageImages,
+    /// Pages are written once, and nothing is logged in addition: for disks and file systems that write
+    /// a page whole or not at all. Elsewhere a crash may tear pages; those that the log still holds
+    /// from their beginning are rebuilt, the others are lost, and reported.
+    None,
 }
 
 /// How redo repeats history.
@@ -66,9 +76,26 @@ pub struct Config {
     pub background: bool,
     /// How redo repeats history.
     pub restart: RestartMode,
+    /// How torn pages are made whole.
+    pub torn_page_protection: TornPageProtection,
 }
 
 impl Config {
+    /// For a pool of so many frames, everything else as it is by default: a checkpoint for each segment,
+    /// no background threads.
+    #[must_use]
+    pub fn new(page_size: usize, segment_bytes: u64, frames: usize) -> Self {
+        Self {
+            page_size,
+            segment_bytes,
+            frames,
+            checkpoint_log_bytes: segment_bytes,
+            background: false,
+            restart: RestartMode::default(),
+            torn_page_protection: TornPageProtection::default(),
+        }
+    }
+
     /// Checks what cannot be checked by types.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub enum SkipReason {
     BelowRecLsn,
     /// The page on disk carries this record's LSN or a later one: its effect is there.
     PageLsnNotBelow,
+    /// The page is damaged on disk, or a write of it was lost: it is rebuilt from the log as a whole.
+    PageDamaged,
 }
 
 impl fmt::Display for SkipReason {
@@ -25,6 +27,7 @@ impl fmt::Display for SkipReason {
             Self::PageNotDirty => "the page is not in the dirty page table",
             Self::BelowRecLsn => "the record is older than the page's rec_lsn",
             Self::PageLsnNotBelow => "the page on disk has this change already",
+            Self::PageDamaged => "the page is damaged and will be rebuilt as a whole",
         })
     }
 }
@@ -119,6 +122,15 @@ pub enum Event {
         page: PageId,
         /// Whether its copy in place was torn or lost.
         torn: bool,
+    },
+    /// A page that was damaged on disk was rebuilt from the log; it is durable in place.
+    PageRepaired {
+        /// The page.
+        page: PageId,
+        /// The record that it begins with.
+        from: Lsn,
+        /// Its LSN now.
+        page_lsn: Option<Lsn>,
     },
     /// Analysis begins.
     AnalysisBegan {
@@ -229,6 +241,7 @@ impl fmt::Display for Event {
             | Self::PageWritten { .. }
             | Self::PageEvicted { .. }
             | Self::PagesGrown { .. }
+            | Self::PageRepaired { .. }
             | Self::PageRestored { .. } => self.fmt_page(f),
             Self::Undone { .. }
             | Self::TransactionEnded { .. }
@@ -283,6 +296,11 @@ impl Event {
             }
             Self::PageEvicted { page } => write!(f, "{page} evicted"),
             Self::PagesGrown { pages } => write!(f, "the file of pages grew to {pages} pages"),
+            Self::PageRepaired { page, from, page_lsn } => write!(
+                f,
+                "{page} was damaged: rebuilt from the log, from record {from} to pageLSN {}",
+                nil(*page_lsn)
+            ),
             Self::PageRestored { page, torn: true } => {
                 write!(f, "{page} was torn: restored from the double-write file")
             }

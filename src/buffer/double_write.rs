@@ -14,7 +14,9 @@
 //! - the batch is overwritten only after its pages are durable in place. So a page that is torn in
 //!   place is in the newest complete batch, and that is the newest version of it;
 //! - if the batch is not complete, none of its pages was written in place, and the batch before is
-//!   durable in place.
+//!   durable in place;
+//! - pages are written in place without their batch only while there is no complete batch: it would
+//!   hold old versions of them, and restore one should the page be damaged ([`DoubleWrite::invalidate`]).
 //!
 //! Source: not in the paper, which assumes that a page is written whole or not at all;
 //! the technique is InnoDB's.
@@ -112,7 +114,7 @@ impl DoubleWrite {
     ///
     /// # Errors
     /// Those of the disk; they are final.
-    pub fn write(&mut self, images: &[Image], durable: DurableLsn) -> Result<()> {
+    pub fn write(&mut self, images: &[&Image], durable: DurableLsn) -> Result<()> {
         assert!((1..=BATCH_PAGES).contains(&images.len()), "a batch of pages");
         for image in images {
             assert!(durable.covers(page::page_lsn(&image.bytes)), "the log before the page");
@@ -124,7 +126,17 @@ impl DoubleWrite {
         self.file.sync_data()
     }
 
-    fn encode(&mut self, images: &[Image]) {
+    /// Makes the batch incomplete, durably: what it holds is durable in place, and may be overwritten
+    /// there without it from now on.
+    ///
+    /// # Errors
+    /// Those of the disk; they are final.
+    pub fn invalidate(&mut self) -> Result<()> {
+        self.file.write_at(0, &[0; DOUBLE_WRITE_HEADER])?;
+        self.file.sync_data()
+    }
+
+    fn encode(&mut self, images: &[&Image]) {
         let mut header = Header {
             magic: MAGIC,
             crc: U32::ZERO,
@@ -132,7 +144,7 @@ impl DoubleWrite {
             batch: U64::new(self.batch),
             page_size: U32::new(u32::try_from(self.page_size).expect("at most 64 KiB")),
         };
-        let entries: Vec<Entry> = images.iter().map(entry_of).collect();
+        let entries: Vec<Entry> = images.iter().map(|image| entry_of(image)).collect();
         header.crc = U32::new(checksum(header, &entries));
         self.buffer.clear();
         self.buffer.extend_from_slice(header.as_bytes());

@@ -25,7 +25,10 @@ pub struct Contents {
 /// - `rec_lsn` is nil exactly when the page on disk has, durably, all its changes;
 /// - `next_rec_lsn` is nil unless a write is under way;
 /// - both are lower bounds from before the change's record has an LSN, so that no checkpoint can
-///   miss the page.
+///   miss the page;
+/// - `imaged` says that the log holds, at or after `rec_lsn`, a record that makes the page anew;
+///   `next_imaged` says the same of `next_rec_lsn`. Since the log is kept from `rec_lsn` on until the
+///   page is durable in place, an imaged page may be torn by its write.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dirty {
     /// The page these belong to.
@@ -34,6 +37,10 @@ pub struct Dirty {
     pub rec_lsn: Option<Lsn>,
     /// The same for what changed since the bytes were copied for the write under way.
     pub next_rec_lsn: Option<Lsn>,
+    /// Whether the log can rebuild the page by itself from `rec_lsn` on.
+    pub imaged: bool,
+    /// The same from `next_rec_lsn` on.
+    pub next_imaged: bool,
     /// Whether a write is under way.
     pub writing: bool,
 }
@@ -59,11 +66,25 @@ impl Dirty {
         self.assert_invariants();
     }
 
-    /// The bytes are being copied for a write.
-    pub fn begin_write(&mut self) {
+    /// A record that makes the page anew was published and logged.
+    pub fn made_anew(&mut self) {
+        self.imaged = true;
+        self.next_imaged = self.writing;
+        self.assert_invariants();
+    }
+
+    /// Whether the log could not rebuild the page as the next change would leave it.
+    pub fn lacks_image(&self) -> bool {
+        if self.writing { !self.next_imaged } else { !self.imaged }
+    }
+
+    /// The bytes are being copied for a write. Gives whether the log can rebuild them.
+    pub fn begin_write(&mut self) -> bool {
         assert!(!self.writing, "one write of a page at a time");
         self.writing = true;
         self.next_rec_lsn = None;
+        self.next_imaged = false;
+        self.imaged
     }
 
     /// The write is durable: only what changed since the copy is dirty now.
@@ -71,12 +92,15 @@ impl Dirty {
         assert!(self.writing, "a write was under way");
         self.writing = false;
         self.rec_lsn = self.next_rec_lsn.take();
+        self.imaged = std::mem::take(&mut self.next_imaged);
         self.assert_invariants();
     }
 
     fn assert_invariants(&self) {
         assert!(self.writing || self.next_rec_lsn.is_none());
         assert!(self.next_rec_lsn.is_none() || self.rec_lsn <= self.next_rec_lsn);
+        assert!(self.rec_lsn.is_some() || !self.imaged);
+        assert!(self.next_rec_lsn.is_some() || !self.next_imaged);
     }
 }
 
@@ -144,5 +168,28 @@ mod tests {
         dirty.begin_write();
         dirty.end_write();
         assert_eq!(dirty.rec_lsn, None);
+    }
+
+    #[test]
+    fn an_image_counts_from_its_rec_lsn_until_the_next_copy() {
+        let mut dirty = Dirty::default();
+        assert!(dirty.lacks_image());
+        dirty.publish(lsn(110));
+        dirty.made_anew();
+        assert!(!dirty.lacks_image());
+        assert!(dirty.begin_write());
+        assert!(dirty.lacks_image(), "what changes now is not in the copy");
+        dirty.publish(lsn(200));
+        dirty.made_anew();
+        assert!(!dirty.lacks_image());
+        dirty.end_write();
+        assert!(!dirty.lacks_image(), "an image stands at the new rec_lsn, 200");
+        assert!(dirty.begin_write());
+        dirty.publish(lsn(300));
+        dirty.end_write();
+        assert!(dirty.lacks_image(), "no image stands at 300");
+        assert!(!dirty.begin_write());
+        dirty.end_write();
+        assert!(dirty.lacks_image());
     }
 }

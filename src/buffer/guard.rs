@@ -2,6 +2,7 @@
 
 use super::BufferPool;
 use super::frame::Contents;
+use crate::config::TornPageProtection;
 use crate::ids::{Lsn, PageId};
 use crate::page::{self, PageOp};
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
@@ -99,15 +100,40 @@ impl<'p> PageWrite<'p> {
     /// If the operation cannot be applied (the caller checks before logging it), or `lsn` is not
     /// above the page's.
     pub fn redo(&mut self, op: &PageOp<'_>, lsn: Lsn) {
+        self.settle(lsn, op.starts_anew());
+        op.apply(&mut self.contents.bytes).expect("checked before it was logged");
+        page::set_page_lsn(&mut self.contents.bytes, lsn);
+    }
+
+    /// Whether the page should be logged whole before it is changed: its next write in place would be
+    /// protected by nothing else.
+    #[must_use]
+    pub fn needs_image(&self) -> bool {
+        self.fixed.pool.protection == TornPageProtection::PageImages
+            && self.fixed.pool.frames[self.fixed.frame].dirty.lock().lacks_image()
+    }
+
+    /// The record at `lsn` is an image of the page as it stands: stamps the page with it. To apply it
+    /// would change nothing else.
+    ///
+    /// # Panics
+    /// If `lsn` is not above the page's.
+    pub fn imaged(&mut self, lsn: Lsn) {
+        self.settle(lsn, true);
+        page::set_page_lsn(&mut self.contents.bytes, lsn);
+    }
+
+    fn settle(&mut self, lsn: Lsn, made_anew: bool) {
         assert!(self.page_lsn() < Some(lsn), "a page's LSN only grows");
-        if !self.dirtied || self.published.is_some() {
+        if !self.dirtied || self.published.is_some() || made_anew {
             let bound = self.published.take().unwrap_or(lsn);
             let mut dirty = self.fixed.pool.frames[self.fixed.frame].dirty.lock();
             dirty.publish(bound);
             dirty.settle(bound, lsn);
+            if made_anew {
+                dirty.made_anew();
+            }
             self.dirtied = true;
         }
-        op.apply(&mut self.contents.bytes).expect("checked before it was logged");
-        page::set_page_lsn(&mut self.contents.bytes, lsn);
     }
 }

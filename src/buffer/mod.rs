@@ -20,18 +20,21 @@
 //! - a frame whose page is fixed, dirty or being written is not reused;
 //! - latch order: a page's latch before its frame's `dirty`; the page table is locked only for moments, and
 //!   nobody waits for a latch while holding it;
-//! - whoever writes pages only *tries* for latches: a thread may write others' pages to get a frame
-//!   while it holds a latch itself;
+//! - the writer's mutex may be waited for with a page latched: whoever writes pages only *tries* for latches.
+//!   So a thread may write others' pages to get a frame, or a page that it has rebuilt
+//!   from the log, while it holds a latch itself;
 //! - no page that a record has changed is written without a [`crate::log::DurableLsn`] that covers it;
-//! - a page leaves the dirty page table only when its write is durable in place.
+//! - a page leaves the dirty page table only when its write is durable in place;
+//! - a page that is damaged on disk is rebuilt from the log when it is read, or not served.
 //!
-//! Source: ARIES, sections 1.4 (steal, no-force), 4.4 (`rec_lsn`); clock replacement; batches through the
-//! double-write file.
+//! Source: ARIES, sections 1.4 (steal, no-force), 4.4 (`rec_lsn`), 8 (rebuilding a page); clock replacement;
+//! batches through the double-write file.
 
 mod double_write;
 mod frame;
 mod guard;
 mod pages_file;
+mod repair;
 mod write;
 
 use std::collections::HashMap;
@@ -45,12 +48,15 @@ pub use pages_file::{PAGES_FILE, PagesFile};
 
 use frame::{Contents, Frame};
 
+use crate::config::{Config, TornPageProtection};
 use crate::error::{Error, Place, Result};
 use crate::event::{Event, Observers};
 use crate::ids::{BuildNumberHasher, PageId};
 use crate::log::{ControlFile, Log};
 use crate::page;
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLockWriteGuard};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLockWriteGuard,
+};
 
 /// How long somebody waits for a frame when all are fixed, in all and at a time: fixes are short, so
 /// a frame that does not come free soon will not come free at all.
@@ -96,6 +102,9 @@ pub struct BufferPool {
     batch_pages: usize,
     /// Held while a batch is written: one at a time.
     writer: Mutex<DoubleWrite>,
+    protection: TornPageProtection,
+    /// Whether damaged pages are rebuilt when they are read.
+    repairs: AtomicBool,
     control: Arc<Mutex<ControlFile>>,
     log: Arc<Log>,
     observers: Observers,
@@ -105,10 +114,11 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// An empty pool of `frames` frames.
+    /// An empty pool. Unless every page goes through the double-write file, that holds no complete
+    /// batch.
     #[must_use]
     pub fn new(
-        frames: usize,
+        config: &Config,
         file: PagesFile,
         double_write: DoubleWrite,
         control: Arc<Mutex<ControlFile>>,
@@ -116,12 +126,14 @@ impl BufferPool {
         observers: Observers,
     ) -> Self {
         Self {
-            frames: (0..frames).map(|_| Frame::default()).collect(),
+            frames: (0..config.frames).map(|_| Frame::default()).collect(),
             table: Mutex::default(),
             unfixed: Condvar::new(),
             file,
-            batch_pages: BATCH_PAGES.min(frames / 2),
+            batch_pages: BATCH_PAGES.min(config.frames / 2),
             writer: Mutex::new(double_write),
+            protection: config.torn_page_protection,
+            repairs: AtomicBool::new(false),
             control,
             log,
             observers,
@@ -317,7 +329,7 @@ impl BufferPool {
         if contents.bytes.is_empty() {
             contents.bytes = vec![0; self.page_size()].into_boxed_slice();
         }
-        self.file.read(page, &mut contents.bytes)?;
+        self.read_or_repair(page, &mut contents.bytes)?;
         self.log.check_page_lsn(page::page_lsn(&contents.bytes), || self.place(page))
     }
 

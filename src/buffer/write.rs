@@ -1,10 +1,18 @@
-//! Writing pages back: in batches, each through the double-write file, then in place.
+//! Writing pages back in batches: first, where they need it, to the double-write file, then in place.
+//!
+//! | protection | to the double-write file | then in place | then |
+//! |---|---|---|---|
+//! | `DoubleWrite` | all | all, synced | the batch stays until the next |
+//! | `PageImages` | those the log cannot rebuild | all, synced | the batch is invalidated, if there was one |
+//! | `None` | none | all, synced | |
 
 use super::double_write::Image;
 use super::{BufferPool, DoubleWrite};
+use crate::config::TornPageProtection;
 use crate::error::Result;
 use crate::event::Event;
 use crate::ids::{Lsn, PageId};
+use crate::log::DurableLsn;
 use crate::page;
 use crate::sync::{MutexGuard, Ordering};
 use crate::tables::DirtyPageTable;
@@ -14,6 +22,13 @@ struct Candidate {
     frame: usize,
     page: PageId,
     rec_lsn: Lsn,
+}
+
+/// A sealed copy of a page, on its way to the disk.
+pub(super) struct Copied {
+    pub image: Image,
+    /// Whether the log can rebuild the page, should its write be torn.
+    pub imaged: bool,
 }
 
 impl BufferPool {
@@ -28,6 +43,12 @@ impl BufferPool {
             }
         }
         table
+    }
+
+    /// Whether the page has changes that are not durable in place.
+    #[must_use]
+    pub fn is_dirty(&self, page: PageId) -> bool {
+        self.dirty_page_table().rec_lsn(page).is_some()
     }
 
     /// Background step, the cleaner: writes the pages that are dirty since before `older_than`, the
@@ -125,42 +146,68 @@ impl BufferPool {
         written
     }
 
-    /// Copies, logs ahead, writes twice, syncs; only then the pages count as clean.
+    /// Copies, logs ahead, writes, syncs; only then the pages count as clean.
     fn write_batch(&self, writer: &mut DoubleWrite, candidates: &[Candidate]) -> Result<usize> {
-        let mut images = Vec::with_capacity(candidates.len());
+        let mut copies = Vec::with_capacity(candidates.len());
         let mut frames = Vec::with_capacity(candidates.len());
         for candidate in candidates {
-            if let Some(image) = self.copy_for_write(candidate) {
-                images.push(image);
+            if let Some(copied) = self.copy_for_write(candidate) {
+                copies.push(copied);
                 frames.push(candidate.frame);
             }
         }
-        let Some(newest) = images.iter().map(|image| page::page_lsn(&image.bytes)).max() else {
+        let page_lsns = copies.iter().map(|copied| page::page_lsn(&copied.image.bytes));
+        let Some(newest) = page_lsns.max() else {
             return Ok(0);
         };
         let durable = match newest {
             Some(lsn) => self.log.force(lsn)?,
             None => self.log.force_all()?,
         };
-        writer.write(&images, durable)?;
-        for image in &images {
-            self.file.write(image.page, &image.bytes, durable)?;
-        }
-        self.file.sync()?;
+        self.write_protected(writer, &copies, durable)?;
         for frame in frames {
             self.frames[frame].dirty.lock().end_write();
         }
-        self.written.fetch_add(images.len() as u64, Ordering::Relaxed);
-        for image in &images {
+        self.written.fetch_add(copies.len() as u64, Ordering::Relaxed);
+        for Copied { image, .. } in &copies {
             let page_lsn = page::page_lsn(&image.bytes);
             self.observers.emit(|| Event::PageWritten { page: image.page, page_lsn });
         }
-        Ok(images.len())
+        Ok(copies.len())
+    }
+
+    /// Writes at most a batch of pages; returns when they are durable in place. Whatever a crash tears
+    /// meanwhile is whole elsewhere, if the protection chosen can do that.
+    pub(super) fn write_protected(
+        &self,
+        writer: &mut DoubleWrite,
+        copies: &[Copied],
+        durable: DurableLsn,
+    ) -> Result<()> {
+        let needs_copy = |copied: &&Copied| match self.protection {
+            TornPageProtection::DoubleWrite => true,
+            TornPageProtection::PageImages => !copied.imaged,
+            TornPageProtection::None => false,
+        };
+        let twice: Vec<&Image> =
+            copies.iter().filter(needs_copy).map(|copied| &copied.image).collect();
+        if !twice.is_empty() {
+            writer.write(&twice, durable)?;
+        }
+        for Copied { image, .. } in copies {
+            self.file.write(image.page, &image.bytes, durable)?;
+        }
+        self.file.sync()?;
+        if !twice.is_empty() && self.protection != TornPageProtection::DoubleWrite {
+            // The next write of these pages may be in place only.
+            writer.invalidate()?;
+        }
+        Ok(())
     }
 
     /// A sealed copy of the page, if it is dirty and not latched exclusive; what changes from now
     /// on counts for the next write.
-    fn copy_for_write(&self, candidate: &Candidate) -> Option<Image> {
+    fn copy_for_write(&self, candidate: &Candidate) -> Option<Copied> {
         let frame = &self.frames[candidate.frame];
         let contents = frame.latch.try_read()?;
         if contents.page != Some(candidate.page) {
@@ -168,10 +215,10 @@ impl BufferPool {
         }
         let mut dirty = frame.dirty.lock();
         dirty.rec_lsn?;
-        dirty.begin_write();
+        let imaged = dirty.begin_write();
         drop(dirty);
         let mut bytes = contents.bytes.to_vec();
         page::seal(&mut bytes);
-        Some(Image { page: candidate.page, bytes })
+        Some(Copied { image: Image { page: candidate.page, bytes }, imaged })
     }
 }

@@ -1,13 +1,12 @@
 //! `aries demo`.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use comfy_table::{Table, presets};
 
 use super::progress::Progress;
-use super::{DONE, SOMETHING_WRONG};
+use super::{DONE, SOMETHING_WRONG, print};
 use crate::demo::{
     Audience, DiskKind, MOST_CLIENTS, Outcome, Round, SHAPE, Settings, Totals, counted, grouped,
     milliseconds, wrapped,
@@ -77,19 +76,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         print(&conclusion(&outcome));
     }
     Ok(if outcome.totals().is_ok() { DONE } else { SOMETHING_WRONG })
-}
-
-/// Prints to standard output. Who closed it does not want to see more; any other failure ends the
-/// program, for a report that is not written would look like none.
-fn print(text: &str) {
-    let mut output = io::stdout().lock();
-    let printed = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-    if let Err(error) = printed
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        eprintln!("aries: cannot print the report: {error}");
-        std::process::exit(1);
-    }
 }
 
 /// Shows what goes on; only the progress if `is_silent`.

@@ -6,7 +6,9 @@
 
 mod demo;
 mod progress;
+mod verify;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,7 +29,8 @@ Reports go to standard output, messages and progress to standard error.
 
 Begin with:
   aries demo            a database is killed in mid-flight, and recovered
-  aries demo --help     what can be asked of it")]
+  aries demo --help     what can be asked of it
+  aries verify DIR      whether every page of a database is sound")]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -36,6 +39,7 @@ struct Program {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Arguments),
+    Verify(verify::Arguments),
     /// The clients of the demo, in the process that is killed.
     #[command(hide = true)]
     DemoClients {
@@ -67,6 +71,7 @@ pub fn main() -> ExitCode {
     };
     let done = match program.command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::DemoClients { directory, disk } => {
             crate::demo::serve(&directory, disk).map(|()| DONE).map_err(Into::into)
         }
@@ -76,6 +81,19 @@ pub fn main() -> ExitCode {
         exit_code(&error)
     })
     .into()
+}
+
+/// Prints to standard output. Who closed it does not want to see more; any other failure ends the
+/// program, for a report that is not written would look like none.
+fn print(text: &str) {
+    let mut output = io::stdout().lock();
+    let printed = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    if let Err(error) = printed
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("aries: cannot print the report: {error}");
+        std::process::exit(1);
+    }
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {

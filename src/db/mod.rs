@@ -26,10 +26,12 @@ mod inspect;
 mod options;
 mod prepared;
 mod transaction;
+mod verify;
 
 pub use inspect::Statistics;
 pub use options::Options;
 pub use transaction::{NestedTopAction, Transaction};
+pub use verify::{Finding, Verdict, VerifyReport, verify_closed};
 
 pub use crate::txn::PreparedTransaction;
 

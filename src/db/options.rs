@@ -113,7 +113,8 @@ impl Options {
         self
     }
 
-    /// How torn pages are made whole.
+    /// How torn pages are made whole ([`TornPageProtection::DoubleWrite`] by default). Chosen anew at
+    /// each open; what an earlier run has written stays protected as it was.
     pub fn torn_page_protection(mut self, protection: TornPageProtection) -> Self {
         self.torn_page_protection = protection;
         self
@@ -175,7 +176,6 @@ impl Options {
     }
 
     fn config(&self, page_size: usize, segment_bytes: u64) -> Result<Config> {
-        let TornPageProtection::DoubleWrite = self.torn_page_protection;
         let config = Config {
             page_size,
             segment_bytes,
@@ -183,6 +183,7 @@ impl Options {
             checkpoint_log_bytes: self.checkpoint_log_bytes,
             background: self.background,
             restart: self.restart.unwrap_or_else(|| default_restart(self.background)),
+            torn_page_protection: self.torn_page_protection,
         };
         config.check()?;
         Ok(config)

@@ -28,7 +28,7 @@ The JSON object (LSNs are bytes of the log, durations microseconds, nil is null)
     analysis { from, end, records, bytes, dirty_pages, losers, committed,
                in_doubt, duration }
     redo     { from, records, bytes, redone, skipped { page_not_dirty, below_rec_lsn,
-               page_lsn_not_below }, pages_read, duration }
+               page_lsn_not_below, page_damaged }, pages_read, pages_repaired, duration }
     undo     { restart_lsn, losers, compensations, ended, back_to, duration }";
 
 impl Outcome {
@@ -101,6 +101,7 @@ fn redo(round: &Round) -> Value {
         "redone": report.redone,
         "skipped": skipped(&report.skipped),
         "pages_read": report.pages_read,
+        "pages_repaired": report.pages_repaired,
         "duration": microseconds(report.duration),
     })
 }
@@ -118,7 +119,12 @@ fn undo(round: &Round) -> Value {
 }
 
 fn skipped(skipped: &BTreeMap<SkipReason, u64>) -> Value {
-    let reasons = [SkipReason::PageNotDirty, SkipReason::BelowRecLsn, SkipReason::PageLsnNotBelow];
+    let reasons = [
+        SkipReason::PageNotDirty,
+        SkipReason::BelowRecLsn,
+        SkipReason::PageLsnNotBelow,
+        SkipReason::PageDamaged,
+    ];
     let counts: Map<String, Value> = reasons
         .into_iter()
         .map(|reason| {
@@ -126,6 +132,7 @@ fn skipped(skipped: &BTreeMap<SkipReason, u64>) -> Value {
                 SkipReason::PageNotDirty => "page_not_dirty",
                 SkipReason::BelowRecLsn => "below_rec_lsn",
                 SkipReason::PageLsnNotBelow => "page_lsn_not_below",
+                SkipReason::PageDamaged => "page_damaged",
             };
             (name.to_owned(), skipped.get(&reason).copied().unwrap_or(0).into())
         })

@@ -48,6 +48,22 @@ impl FileDisk {
         Ok(Self { root, lock })
     }
 
+    /// Like [`FileDisk::open`], but leaves nothing behind, not even the file `LOCK` where it is missing: for
+    /// tools that only read.
+    ///
+    /// # Errors
+    /// Those of [`FileDisk::open`].
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
+        if !root.is_dir() || root.join(LOCK).exists() {
+            return Self::open(path);
+        }
+        // Nobody has the database open: who does holds LOCK. (The directory stands in for it.)
+        let lock = File::open(&root).map_err(|e| Error::from_io("open", &root, e))?;
+        Ok(Self { root, lock: Arc::new(lock) })
+    }
+
     /// Like [`FileDisk::open`], but makes the directory (not its parents) when it is missing. Its
     /// name is durable on return.
     ///

@@ -34,6 +34,7 @@ mod epochs;
 mod force;
 mod loaded;
 mod poison;
+mod retained;
 mod scan;
 mod segment;
 mod space;
@@ -92,7 +93,7 @@ pub struct Log {
     flushed: AtomicU64,
     forcing: Mutex<Forcing>,
     force_done: Condvar,
-    /// Held while segments are prepared, recycled or removed.
+    /// Held while segments are prepared, recycled or removed, and while the retained log is read.
     preparing: Mutex<()>,
     /// Segments to have ready beyond the current one.
     segments_ahead: u64,

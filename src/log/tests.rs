@@ -3,7 +3,6 @@
 use std::thread;
 
 use super::*;
-use crate::config::RestartMode;
 use crate::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use crate::ids::TxnId;
 use crate::record::{End, EpochStart, HEADER_BYTES, LogRecord, TransactionLink};
@@ -16,14 +15,7 @@ fn lsn(at: u64) -> Lsn {
 }
 
 fn config() -> Config {
-    Config {
-        page_size: 512,
-        segment_bytes: SEGMENT,
-        frames: 16,
-        checkpoint_log_bytes: SEGMENT,
-        background: false,
-        restart: RestartMode::Serial,
-    }
+    Config::new(512, SEGMENT, 16)
 }
 
 fn segments(disk: &SimDisk) -> Segments {

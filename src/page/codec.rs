@@ -9,10 +9,11 @@
 //! | 5 | `ClearGhost` | slot u16 |
 //! | 6 | `SetState` | entry u16, state u64 (as in the space map) |
 //! | 7 | `Format` | kind u8 (as in the page header) |
+//! | 8 | `Image` | length of the head u32, length of the tail u32, head, tail |
 //!
 //! There is one encoding of each operation: what decodes, encodes to the same bytes.
 
-use super::header::PageKind;
+use super::header::{PageKind, stored_size};
 use super::op::PageOp;
 use super::space_map::PageState;
 use crate::ids::SlotId;
@@ -24,6 +25,7 @@ const MARK_GHOST: u8 = 4;
 const CLEAR_GHOST: u8 = 5;
 const SET_STATE: u8 = 6;
 const FORMAT: u8 = 7;
+const IMAGE: u8 = 8;
 
 impl<'a> PageOp<'a> {
     /// Appends the operation's bytes to `out`.
@@ -50,6 +52,14 @@ impl<'a> PageOp<'a> {
                 out.extend(state.to_le_bytes());
             }
             Self::Format { kind } => out.extend([FORMAT, kind.to_stored()]),
+            Self::Image { head, tail } => {
+                out.push(IMAGE);
+                for part in [head, tail] {
+                    out.extend(stored_size(part.len()).to_le_bytes());
+                }
+                out.extend_from_slice(head);
+                out.extend_from_slice(tail);
+            }
         }
     }
 
@@ -62,6 +72,7 @@ impl<'a> PageOp<'a> {
             Self::RemoveSlot { .. } | Self::MarkGhost { .. } | Self::ClearGhost { .. } => 3,
             Self::SetState { .. } => 11,
             Self::Format { .. } => 2,
+            Self::Image { head, tail } => 9 + head.len() + tail.len(),
         }
     }
 
@@ -118,6 +129,10 @@ impl<'a> Reader<'a> {
                     .ok_or_else(|| format!("no page kind is stored as {byte}"))?;
                 Ok(PageOp::Format { kind })
             }
+            IMAGE => {
+                let (head, tail) = (self.u32()?, self.u32()?);
+                Ok(PageOp::Image { head: self.bytes(head)?, tail: self.bytes(tail)? })
+            }
             tag => Err(format!("no page operation has the tag {tag}")),
         }
     }
@@ -147,8 +162,17 @@ impl<'a> Reader<'a> {
         self.u16().map(SlotId)
     }
 
+    fn u32(&mut self) -> Result<usize, String> {
+        let number = self.array().map(u32::from_le_bytes)?;
+        usize::try_from(number).map_err(|_| self.too_short(usize::MAX))
+    }
+
     fn length_and_bytes(&mut self) -> Result<&'a [u8], String> {
         let length = usize::from(self.u16()?);
+        self.bytes(length)
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<&'a [u8], String> {
         let (bytes, rest) =
             self.rest.split_at_checked(length).ok_or_else(|| self.too_short(length))?;
         self.rest = rest;
@@ -185,11 +209,15 @@ mod tests {
             [6, 9, 0, 3, 0, 0, 0, 0, 0, 0, 0]
         );
         assert_eq!(encoded(PageOp::Format { kind: PageKind::Slotted }), [7, 2]);
+        assert_eq!(
+            encoded(PageOp::Image { head: b"abc", tail: b"z" }),
+            [8, 3, 0, 0, 0, 1, 0, 0, 0, b'a', b'b', b'c', b'z']
+        );
     }
 
     /// Bytes that are often nearly an operation.
     fn op_like_bytes() -> impl Strategy<Value = Vec<u8>> {
-        let start = (0..9_u8, vec(prop_oneof![0..4_u8, any::<u8>()], 0..40));
+        let start = (0..10_u8, vec(prop_oneof![0..4_u8, any::<u8>()], 0..40));
         start.prop_map(|(tag, mut bytes)| {
             bytes.insert(0, tag);
             bytes
@@ -212,7 +240,7 @@ mod tests {
 
         #[test]
         fn what_encodes_decodes_to_the_same(
-            tag in 1..=7_u8, slot in any::<u16>(), offset in any::<u16>(), txn in any::<u64>(),
+            tag in 1..=8_u8, slot in any::<u16>(), offset in any::<u16>(), txn in any::<u64>(),
             bytes in vec(any::<u8>(), 0..300),
         ) {
             let slot = SlotId(slot);
@@ -224,7 +252,11 @@ mod tests {
                 MARK_GHOST => PageOp::MarkGhost { slot },
                 CLEAR_GHOST => PageOp::ClearGhost { slot },
                 SET_STATE => PageOp::SetState { entry: offset, state },
-                _ => PageOp::Format { kind: PageKind::from_stored(txn as u8 % 3 + 1).unwrap() },
+                FORMAT => PageOp::Format { kind: PageKind::from_stored(txn as u8 % 3 + 1).unwrap() },
+                _ => {
+                    let (head, tail) = bytes.split_at(bytes.len().min(usize::from(offset % 300)));
+                    PageOp::Image { head, tail }
+                }
             };
             let mut encoded = vec![];
             op.encode(&mut encoded);

@@ -32,15 +32,29 @@ pub(super) struct Header {
 
 const _: () = assert!(size_of::<Header>() == HEADER_SIZE);
 
+/// What no operation changes: who the page is and how far it has come is stamped by others.
+#[derive(Clone, Copy)]
+pub(super) struct Identity {
+    checksum: U32,
+    page_lsn: U64,
+    page_id: U64,
+}
+
 impl Header {
     /// Zeroes everything except page id, LSN and checksum.
     pub(super) fn clear_all_but_identity(&mut self) {
-        *self = Self {
-            checksum: self.checksum,
-            page_lsn: self.page_lsn,
-            page_id: self.page_id,
-            ..zerocopy::FromZeros::new_zeroed()
-        };
+        let identity = self.identity();
+        *self = zerocopy::FromZeros::new_zeroed();
+        self.set_identity(identity);
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity { checksum: self.checksum, page_lsn: self.page_lsn, page_id: self.page_id }
+    }
+
+    pub(super) fn set_identity(&mut self, identity: Identity) {
+        let Identity { checksum, page_lsn, page_id } = identity;
+        (self.checksum, self.page_lsn, self.page_id) = (checksum, page_lsn, page_id);
     }
 }
 
@@ -100,7 +114,7 @@ pub(super) fn stored_size(bytes: usize) -> u32 {
 }
 
 pub(super) fn header(page: &[u8]) -> &Header {
-    Header::ref_from_prefix(page).expect("a page has at least 512 bytes").0
+    Header::ref_from_prefix(page).expect("a page has at least 40 bytes").0
 }
 
 pub(super) fn header_mut(page: &mut [u8]) -> &mut Header {
@@ -133,7 +147,12 @@ pub fn kind(page: &[u8]) -> Option<PageKind> {
 /// That the page has a legal size and a kind, and which.
 pub(super) fn checked_kind(page: &[u8]) -> Result<PageKind, PageFault> {
     check_size(page)?;
-    let byte = header(page).kind;
+    kind_in(page)
+}
+
+/// The kind that stands in a header, of a page or of the part of one.
+pub(super) fn kind_in(header_first: &[u8]) -> Result<PageKind, PageFault> {
+    let byte = header(header_first).kind;
     PageKind::from_stored(byte)
         .ok_or_else(|| PageFault::new("page kind 1, 2 or 3", format!("kind {byte}")))
 }

@@ -99,6 +99,7 @@
 mod codec;
 mod fault;
 mod header;
+mod image;
 mod op;
 mod slotted;
 pub mod space_map;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::fault::OpFault;
 use super::header::{PageKind, check_size};
+use super::image;
 use super::slotted::{self, SlotState};
 use super::space_map::{self, PageState};
 use crate::ids::SlotId;
@@ -55,9 +56,31 @@ pub enum PageOp<'a> {
         /// What the page becomes.
         kind: PageKind,
     },
+    /// Makes the page what it was when the image was taken ([`PageOp::image_of`]): `head`, zeros,
+    /// `tail`. Page id and LSN stay.
+    Image {
+        /// The first bytes of the page, its header among them.
+        head: &'a [u8],
+        /// The last bytes of the page.
+        tail: &'a [u8],
+    },
 }
 
 impl<'a> PageOp<'a> {
+    /// The image of `page`: all of it but for its longest run of zeros.
+    #[must_use]
+    pub fn image_of(page: &'a [u8]) -> Self {
+        let gap = image::longest_gap(page);
+        Self::Image { head: &page[..gap.start], tail: &page[gap.end..] }
+    }
+
+    /// Whether the operation says all that there is to say about the page, so that it may be
+    /// applied to any version of it, even to a damaged one.
+    #[must_use]
+    pub const fn starts_anew(&self) -> bool {
+        matches!(self, Self::Format { .. } | Self::Image { .. })
+    }
+
     /// Whether [`apply`](Self::apply) would succeed on `page`.
     ///
     /// # Errors
@@ -73,6 +96,7 @@ impl<'a> PageOp<'a> {
             Self::ClearGhost { slot } => slotted::check_state(page, slot, SlotState::Ghost),
             Self::SetState { entry, state } => space_map::check_set_state(page, entry, state),
             Self::Format { .. } => Ok(check_size(page)?),
+            Self::Image { head, tail } => image::check(page, head, tail),
         }
     }
 
@@ -93,6 +117,7 @@ impl<'a> PageOp<'a> {
             Self::ClearGhost { slot } => slotted::set_slot_state(page, slot, SlotState::Live),
             Self::SetState { entry, state } => space_map::set_state(page, entry, state),
             Self::Format { kind } => super::format(page, kind),
+            Self::Image { head, tail } => image::put(page, head, tail),
         }
         Ok(())
     }
@@ -100,8 +125,8 @@ impl<'a> PageOp<'a> {
     /// The operation that undoes this one, made from the page as it was before; this operation
     /// must pass [`check`](Self::check) there.
     ///
-    /// `None` for what is never undone: `Format`, and `RemoveSlot` of a ghost, whose deleter has
-    /// ended.
+    /// `None` for what is never undone: `Format`, `Image`, and `RemoveSlot` of a ghost, whose
+    /// deleter has ended.
     #[must_use]
     pub fn inverse<'p>(&self, page_before: &'p [u8]) -> Option<PageOp<'p>> {
         match *self {
@@ -122,7 +147,7 @@ impl<'a> PageOp<'a> {
                 let state = space_map::state(page_before, entry)?;
                 Some(PageOp::SetState { entry, state })
             }
-            Self::Format { .. } => None,
+            Self::Format { .. } | Self::Image { .. } => None,
         }
     }
 
@@ -137,6 +162,7 @@ impl<'a> PageOp<'a> {
             Self::ClearGhost { .. } => "ClearGhost",
             Self::SetState { .. } => "SetState",
             Self::Format { .. } => "Format",
+            Self::Image { .. } => "Image",
         }
     }
 }
@@ -157,6 +183,9 @@ impl fmt::Display for PageOp<'_> {
             Self::ClearGhost { slot } => write!(f, "make ghost slot {slot} live again"),
             Self::SetState { entry, state } => write!(f, "set entry {entry} to {state}"),
             Self::Format { kind } => write!(f, "format as {kind}"),
+            Self::Image { head, tail } => {
+                write!(f, "image of {} bytes and {} at the end", head.len(), tail.len())
+            }
         }
     }
 }

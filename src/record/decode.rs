@@ -7,7 +7,7 @@ use super::encode::seeded;
 use super::layout::*;
 use super::{
     BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, LogRecord,
-    NestedTopActionEnd, Restart, Rollback, TransactionLink, Undo, Update, prepare,
+    NestedTopActionEnd, PageImage, Restart, Rollback, TransactionLink, Undo, Update, prepare,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::PageOp;
@@ -50,7 +50,7 @@ pub fn peek_kind(bytes: &[u8]) -> Option<u8> {
 pub fn peek_page(bytes: &[u8]) -> Option<PageId> {
     let (header, body) = Header::ref_from_prefix(bytes).ok()?;
     let (page, _) = PageBody::ref_from_prefix(body).ok()?;
-    matches!(header.kind, UPDATE | COMPENSATION).then(|| PageId(page.page.get()))
+    matches!(header.kind, UPDATE | COMPENSATION | PAGE_IMAGE).then(|| PageId(page.page.get()))
 }
 
 /// Whether records of this kind carry `durable_lsn`.
@@ -222,6 +222,15 @@ fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, Reco
             })
         }
         END_CHECKPOINT => LogRecord::EndCheckpoint(decode_end_checkpoint(body)?),
+        PAGE_IMAGE => {
+            let page: &PageBody = body.take()?;
+            let op = body.op()?;
+            if !matches!(op, PageOp::Image { .. }) {
+                return fault(format!("a page image that is none: {op}"));
+            }
+            let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
+            LogRecord::PageImage(PageImage { page: PageId(page.page.get()), prev_page_lsn, op })
+        }
         RESTART => {
             let restart: &RestartBody = body.take()?;
             LogRecord::Restart(Restart {

@@ -109,6 +109,7 @@ const fn kind_of(record: &LogRecord<'_>) -> u8 {
         LogRecord::EndCheckpoint(_) => END_CHECKPOINT,
         LogRecord::Restart(_) => RESTART,
         LogRecord::Filler => FILLER,
+        LogRecord::PageImage(_) => PAGE_IMAGE,
     }
 }
 
@@ -143,6 +144,10 @@ fn encode(record: &LogRecord<'_>, out: &mut Vec<u8>) {
             .as_bytes(),
         ),
         LogRecord::EndCheckpoint(end) => encode_end_checkpoint(end, out),
+        LogRecord::PageImage(image) => {
+            push_page_body(image.page, image.prev_page_lsn, out);
+            image.op.encode(out);
+        }
         LogRecord::Restart(restart) => out.extend_from_slice(
             RestartBody {
                 durable_lsn: U64::new(restart.durable_lsn.get()),

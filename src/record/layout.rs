@@ -12,6 +12,9 @@ pub const HEADER_BYTES: usize = size_of::<Header>();
 /// Bytes of a compensation record beside those of its operation.
 pub const COMPENSATION_FIELDS_BYTES: usize = HEADER_BYTES + size_of::<PageBody>() + 8;
 
+/// Bytes of a page image record beside those of its operation.
+pub const PAGE_IMAGE_FIELDS_BYTES: usize = HEADER_BYTES + size_of::<PageBody>();
+
 /// Bytes of a restart record.
 pub const RESTART_BYTES: usize = HEADER_BYTES + size_of::<RestartBody>();
 
@@ -134,6 +137,7 @@ pub(super) const END_CHECKPOINT: u8 = 8;
 pub(super) const RESTART: u8 = 9;
 /// The kind byte of filler.
 pub const FILLER: u8 = 10;
+pub(super) const PAGE_IMAGE: u8 = 11;
 pub(super) const PREPARE: u8 = 12;
 
 pub(super) const UNDO_NONE: u8 = 0;

@@ -36,8 +36,8 @@ pub use decode::{
 };
 pub use encode::EncodedRecord;
 pub use layout::{
-    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, RESTART_BYTES, checkpoint_bytes,
-    max_record_bytes, padded,
+    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, PAGE_IMAGE_FIELDS_BYTES,
+    RESTART_BYTES, checkpoint_bytes, max_record_bytes, padded,
 };
 pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, locks_per_prepare, prepare_bytes};
 
@@ -184,6 +184,29 @@ pub struct Restart {
     pub next_txn: TxnId,
 }
 
+/// A whole page as it stood when this was appended: from here on the log alone can rebuild it. It
+/// belongs to no transaction, and is redone like an update.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageImage<'a> {
+    /// The page.
+    pub page: PageId,
+    /// The page's LSN before.
+    pub prev_page_lsn: Option<Lsn>,
+    /// The image, a [`PageOp::Image`].
+    pub op: PageOp<'a>,
+}
+
+/// What a record does to a page: the part of it that redo needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageChange<'a> {
+    /// The page.
+    pub page: PageId,
+    /// The page's LSN before the change.
+    pub prev_page_lsn: Option<Lsn>,
+    /// The change.
+    pub op: PageOp<'a>,
+}
+
 /// A log record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogRecord<'a> {
@@ -209,10 +232,24 @@ pub enum LogRecord<'a> {
     Restart(Restart),
     /// Fills the rest of a segment into which the next record did not fit.
     Filler,
+    /// See [`PageImage`].
+    PageImage(PageImage<'a>),
 }
 
-impl LogRecord<'_> {
-    /// Whose record it is; `None` for checkpoints, restarts and filler.
+impl<'a> LogRecord<'a> {
+    /// What it does to a page, if it changes one.
+    #[must_use]
+    pub const fn page_change(&self) -> Option<PageChange<'a>> {
+        let (page, prev_page_lsn, op) = match self {
+            Self::Update(record) => (record.page, record.prev_page_lsn, record.op),
+            Self::Compensation(record) => (record.page, record.prev_page_lsn, record.op),
+            Self::PageImage(record) => (record.page, record.prev_page_lsn, record.op),
+            _ => return None,
+        };
+        Some(PageChange { page, prev_page_lsn, op })
+    }
+
+    /// Whose record it is; `None` for checkpoints, restarts, filler and page images.
     #[must_use]
     pub fn link(&self) -> Option<TransactionLink> {
         match self {
@@ -223,9 +260,11 @@ impl LogRecord<'_> {
             Self::End(record) => Some(record.link),
             Self::NestedTopActionEnd(record) => Some(record.link),
             Self::Prepare(record) => Some(record.link),
-            Self::BeginCheckpoint(_) | Self::EndCheckpoint(_) | Self::Restart(_) | Self::Filler => {
-                None
-            }
+            Self::BeginCheckpoint(_)
+            | Self::EndCheckpoint(_)
+            | Self::Restart(_)
+            | Self::Filler
+            | Self::PageImage(_) => None,
         }
     }
 
@@ -253,6 +292,7 @@ impl LogRecord<'_> {
             Self::Compensation(record) => {
                 before(record.prev_page_lsn) && before(record.undo_next_lsn)
             }
+            Self::PageImage(record) => before(record.prev_page_lsn),
             Self::NestedTopActionEnd(record) => before(record.undo_next_lsn),
             Self::BeginCheckpoint(record) => before(Some(record.restart_lsn)),
             Self::EndCheckpoint(record) => before(Some(record.begin_lsn)),
@@ -277,6 +317,7 @@ impl LogRecord<'_> {
             Self::EndCheckpoint(_) => "EndCheckpoint",
             Self::Restart(_) => "Restart",
             Self::Filler => "Filler",
+            Self::PageImage(_) => "PageImage",
         }
     }
 }
@@ -304,6 +345,7 @@ impl fmt::Display for LogRecord<'_> {
                 let next = Nil(record.undo_next_lsn);
                 write!(f, " {}: {}, undo next {next}", record.page, record.op)
             }
+            Self::PageImage(record) => write!(f, " {}: {}", record.page, record.op),
             Self::NestedTopActionEnd(record) => {
                 write!(f, ", undo next {}", Nil(record.undo_next_lsn))
             }

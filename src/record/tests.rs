@@ -148,6 +148,14 @@ fn any_record() -> impl Strategy<Value = LogRecord<'static>> {
             LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn })
         }),
         prepare(),
+        (page(), maybe_lsn(), 0..PAGE).prop_map(|(page, prev_page_lsn, to)| {
+            let (head, tail) = BYTES.split_at(to);
+            LogRecord::PageImage(PageImage {
+                page,
+                prev_page_lsn,
+                op: PageOp::Image { head, tail },
+            })
+        }),
         end_checkpoint(),
         (some_lsn(), any::<u64>(), prop::option::of((some_lsn(), any::<u64>()))).prop_map(
             |(durable_lsn, epoch, previous)| LogRecord::Restart(Restart {
@@ -267,6 +275,25 @@ fn a_prepare_record_that_says_nonsense_is_refused() {
     for length in 28..sound.len() {
         assert!(decode(&sound[..length]).is_err(), "cut to {length} bytes");
     }
+}
+
+#[test]
+fn a_page_image_belongs_to_no_transaction_and_holds_an_image() {
+    let encoded = |op: PageOp<'_>| {
+        let record = PageImage { page: PageId(3), prev_page_lsn: None, op };
+        let mut bytes = Vec::new();
+        let encoded = EncodedRecord::new(&LogRecord::PageImage(record));
+        encoded.append_to(lsn(64), 1, &mut bytes);
+        bytes.truncate(encoded.len());
+        bytes
+    };
+    let image = PageOp::Image { head: &[2; 40], tail: &[] };
+    let mut bytes = encoded(image);
+    assert_eq!(bytes.len(), PAGE_IMAGE_FIELDS_BYTES + image.encoded_len());
+    assert_eq!(decode(&bytes).unwrap().page_change().unwrap().op, image);
+    bytes[12] = 1;
+    assert!(decode(&bytes).is_err(), "it has a transaction");
+    assert!(decode(&encoded(PageOp::RemoveSlot { slot: SlotId(0) })).is_err());
 }
 
 #[test]

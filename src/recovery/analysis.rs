@@ -18,7 +18,7 @@ use crate::log::{
 use crate::page;
 use crate::record::{EpochStart, LogRecord, Restart};
 use crate::sync::Arc;
-use crate::tables::TransactionState;
+use crate::tables::{DirtyPageTable, TransactionState};
 
 /// What the first phase hands to the second.
 pub struct Analysis {
@@ -39,6 +39,18 @@ pub struct Analysis {
     /// Whether the database had been closed cleanly.
     pub(super) clean: bool,
     pub(super) report: AnalysisReport,
+}
+
+/// What analysis found of the pages.
+pub struct ToPages {
+    /// The file of pages.
+    pub file: PagesFile,
+    /// Whether the database had been closed cleanly.
+    pub clean: bool,
+    /// Pages that may be older on disk than in the log.
+    pub dirty_pages: DirtyPageTable,
+    /// The newest double-write batch.
+    pub batch: Vec<Image>,
 }
 
 /// What a scan to the end of the log found.
@@ -138,6 +150,13 @@ impl Analysis {
     #[must_use]
     pub fn report(&self) -> &AnalysisReport {
         &self.report
+    }
+
+    /// What was found that tells which pages on disk are as they must be: for tools that read only.
+    #[must_use]
+    pub fn into_pages(self) -> ToPages {
+        let Self { file, clean, tables, batch, .. } = self;
+        ToPages { file, clean, dirty_pages: tables.dirty_pages, batch }
     }
 
     /// Goes on to the second phase; what was read is made durable first.

@@ -24,14 +24,14 @@
 use std::collections::BTreeMap;
 use std::thread;
 
+use super::damaged::Damaged;
 use super::held::HeldPages;
 use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers, SkipReason};
 use crate::ids::{Lsn, PageId};
 use crate::log::{Found, Log, LogWalk};
-use crate::page::PageOp;
-use crate::record::LogRecord;
+use crate::record::PageChange;
 use crate::sync::{AtomicBool, Ordering};
 use crate::tables::{DirtyPageTable, part_of};
 
@@ -51,6 +51,8 @@ pub(super) struct Repeated {
     pub bytes: u64,
     pub redone: u64,
     pub skipped: BTreeMap<SkipReason, u64>,
+    /// Pages whose records were skipped, to be rebuilt.
+    pub damaged: Damaged,
 }
 
 /// History from the smallest `rec_lsn` to the end of the log.
@@ -132,6 +134,7 @@ fn merge(all: Vec<Repeated>) -> Repeated {
         merged.records = one.records;
         merged.bytes = one.bytes;
         merged.redone += one.redone;
+        merged.damaged.append(one.damaged);
         for (reason, count) in one.skipped {
             *merged.skipped.entry(reason).or_default() += count;
         }
@@ -169,7 +172,8 @@ impl Part<'_> {
             more = walk.find(BATCH_RECORDS, mine, &mut found)?;
             pages.look_up(&found);
             for (nth, found) in found.iter().enumerate() {
-                let skipped = redo(&walk, found, &mut pages, nth)?;
+                let record = Looked { found, nth };
+                let skipped = redo(&walk, record, &mut pages, &mut done.damaged)?;
                 self.tell(found, skipped, &mut done);
             }
         }
@@ -193,26 +197,37 @@ impl Part<'_> {
     }
 }
 
-/// Applies one change, the `nth` looked up, or says why not.
+/// A record that was found, the `nth` of those looked up.
+#[derive(Clone, Copy)]
+struct Looked<'f> {
+    found: &'f Found,
+    nth: usize,
+}
+
+/// Applies one change, or says why not.
 fn redo(
     walk: &LogWalk<'_>,
-    found: &Found,
+    Looked { found, nth }: Looked<'_>,
     pages: &mut HeldPages<'_>,
-    nth: usize,
+    damaged: &mut Damaged,
 ) -> Result<Option<SkipReason>> {
     let lsn = found.lsn;
     match pages.rec_lsn(nth) {
         None => return Ok(Some(SkipReason::PageNotDirty)),
         Some(rec_lsn) if lsn < rec_lsn => return Ok(Some(SkipReason::BelowRecLsn)),
+        Some(_) if damaged.contains(found.page) => return Ok(Some(SkipReason::PageDamaged)),
         Some(_) => {}
     }
-    let (prev_page_lsn, op) = match walk.record(found)? {
-        LogRecord::Update(update) => (update.prev_page_lsn, update.op),
-        LogRecord::Compensation(record) => (record.prev_page_lsn, record.op),
-        other => unreachable!("{} changes no page", other.name()),
-    };
+    let record = walk.record(found)?;
+    let change = record.page_change().expect("it has a page");
     let pool = pages.pool();
-    let page = pages.hold(nth, found.page)?;
+    let page = match pages.hold(nth, found.page) {
+        Ok(page) => page,
+        Err(error) => {
+            damaged.note(found.page, error)?;
+            return Ok(Some(SkipReason::PageDamaged));
+        }
+    };
     let page_lsn = page.page_lsn();
     if page_lsn >= Some(lsn) {
         // All records up to the page's are in it: the next one that may not be is later. This is a
@@ -222,9 +237,17 @@ fn redo(
         }
         return Ok(Some(SkipReason::PageLsnNotBelow));
     }
-    check_chain(pool, page, lsn, prev_page_lsn, &op)?;
-    page.redo(&op, lsn);
-    Ok(None)
+    match check_chain(pool, page, lsn, &change) {
+        Err(error) if page_lsn < change.prev_page_lsn => {
+            damaged.note(found.page, error)?;
+            Ok(Some(SkipReason::PageDamaged))
+        }
+        checked => {
+            checked?;
+            page.redo(&change.op, lsn);
+            Ok(None)
+        }
+    }
 }
 
 /// A change applies to the version of the page that it was made on, and to no other. (What makes the
@@ -233,17 +256,21 @@ fn check_chain(
     pool: &BufferPool,
     page: &PageWrite<'_>,
     lsn: Lsn,
-    prev_page_lsn: Option<Lsn>,
-    op: &PageOp<'_>,
+    change: &PageChange<'_>,
 ) -> Result<()> {
+    let PageChange { prev_page_lsn, op, .. } = change;
     let place = || pool.place(page.page());
-    let formats = matches!(op, PageOp::Format { .. });
-    if !formats && page.page_lsn() != prev_page_lsn {
+    if !op.starts_anew() && page.page_lsn() != *prev_page_lsn {
+        // A page with a change that the log does not have bears witness against the log.
+        let what = match page.page_lsn() < *prev_page_lsn {
+            true => "a write was lost",
+            false => "the log has lost that change",
+        };
         let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
         return Err(Error::corrupt(
             place(),
-            format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
-            format!("pageLSN {}: a write was lost", nil(page.page_lsn())),
+            format!("pageLSN {}, on which record {lsn} was made", nil(*prev_page_lsn)),
+            format!("pageLSN {}: {what}", nil(page.page_lsn())),
         ));
     }
     op.check(page.bytes()).map_err(|fault| {

@@ -26,7 +26,8 @@
 //! - analysis writes nothing;
 //! - before redo believes a pageLSN, the pages it reads are durable;
 //! - redo applies a record only to the version of the page that the record was made for
-//!   (`prev_page_lsn`), else the page or the log is damaged;
+//!   (`prev_page_lsn`), else the page or the log is damaged; a damaged page is rebuilt from the
+//!   log as a whole, or restart ends there;
 //! - undo asks no page: history was repeated, so what is undone is there;
 //! - each undone update has exactly one compensation record in the log, however often restart was
 //!   interrupted;
@@ -35,6 +36,7 @@
 //! Source: ARIES, section 6 (restart), 6.1 analysis, 6.2 redo, 6.3 undo.
 
 mod analysis;
+mod damaged;
 mod held;
 mod history;
 mod in_doubt;
@@ -45,7 +47,7 @@ mod undo;
 
 use std::time::Instant;
 
-pub use analysis::Analysis;
+pub use analysis::{Analysis, ToPages};
 pub use redo::Redo;
 pub use report::{AnalysisReport, RedoReport, RestartReport, UndoReport};
 pub use undo::UndoLosers;

@@ -9,7 +9,7 @@ use super::report::{AnalysisReport, RedoReport};
 use super::tables::Rebuilt;
 use super::undo::UndoLosers;
 use crate::buffer::{BufferPool, DoubleWrite, Image, PagesFile};
-use crate::config::Config;
+use crate::config::{Config, TornPageProtection};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
@@ -72,10 +72,14 @@ impl Redo {
             restore(&file, &mut double_write, &analysis.batch, &log, &observers, &mut durable)?;
             file.sync()?;
         }
+        if config.torn_page_protection != TornPageProtection::DoubleWrite {
+            // Pages will be written in place without their batch: it must never restore an old version.
+            double_write.invalidate()?;
+        }
         let log = Arc::new(log);
         let control = Arc::new(Mutex::new(control));
         let pool = BufferPool::new(
-            config.frames,
+            &config,
             file,
             double_write,
             Arc::clone(&control),
@@ -107,10 +111,21 @@ impl Redo {
             None => Repeated::default(),
             Some(from) => self.repeat_history(from)?,
         };
-        let Repeated { records, bytes, redone, skipped } = repeated;
+        let Repeated { records, bytes, redone, skipped, damaged } = repeated;
+        let pages_repaired = damaged.rebuild(&self.pool)?;
+        self.pool.begin_repairs();
         let pages_read = self.pool.statistics().misses;
         let duration = began.elapsed();
-        let report = RedoReport { from, records, bytes, redone, skipped, pages_read, duration };
+        let report = RedoReport {
+            from,
+            records,
+            bytes,
+            redone,
+            skipped,
+            pages_read,
+            pages_repaired,
+            duration,
+        };
         UndoLosers::begin(self, report)
     }
 
@@ -159,7 +174,7 @@ fn restore(
     }
     let durable = log.force_all()?;
     // The batch itself may only be in the page cache: first it, then the pages.
-    double_write.write(batch, durable)?;
+    double_write.write(&batch.iter().collect::<Vec<_>>(), durable)?;
     let mut bytes = vec![0; file.page_size()];
     for image in batch {
         if image.page.0 >= file.pages() {

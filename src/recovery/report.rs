@@ -44,6 +44,8 @@ pub struct RedoReport {
     pub skipped: BTreeMap<SkipReason, u64>,
     /// Pages read from disk.
     pub pages_read: u64,
+    /// Pages that were damaged, or a write of which was lost, and that were rebuilt as a whole.
+    pub pages_repaired: u64,
     /// How long it took.
     pub duration: Duration,
 }

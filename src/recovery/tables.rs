@@ -59,6 +59,7 @@ impl Rebuilt {
         match record {
             LogRecord::Update(update) => self.dirtied(update.page, lsn),
             LogRecord::Compensation(record) => self.dirtied(record.page, lsn),
+            LogRecord::PageImage(image) => self.dirtied(image.page, lsn),
             LogRecord::End(end) => {
                 self.transactions.remove(end.link.txn);
                 if !self.is_complete() {

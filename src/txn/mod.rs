@@ -18,7 +18,7 @@
 //!
 //! A change is made by [`Transaction::update`], in this order and nowhere else: the page enters the
 //! dirty page table; the record is appended; the bytes change; the page is stamped with the record's
-//! LSN. Undoing follows `undo_next_lsn` backwards and writes a compensation log record for each
+//! LSN. (Where page images protect from torn pages, a record with the whole page comes before.) Undoing follows `undo_next_lsn` backwards and writes a compensation log record for each
 //! update, on the same path; a compensation record is never undone, so undoing anew after a crash goes
 //! on where it stopped.
 //!
@@ -55,7 +55,7 @@ use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::{OpFault, PageOp};
 use crate::record::{
     COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord,
-    TransactionLink, Undo, Update, padded,
+    PAGE_IMAGE_FIELDS_BYTES, PageImage, TransactionLink, Undo, Update, padded,
 };
 use crate::sync::Arc;
 use crate::tables::{TransactionEntry, TransactionState};
@@ -176,6 +176,7 @@ impl Transaction {
         undoing: Undoing,
     ) -> Result<Lsn> {
         self.check_op(page, &op)?;
+        self.log_image(page, &op)?;
         let undo = match undoing {
             Undoing::RedoOnly => Undo::RedoOnly,
             Undoing::Inverse => {
@@ -211,6 +212,7 @@ impl Transaction {
         undo_next_lsn: Option<Lsn>,
     ) -> Result<Lsn> {
         self.check_op(page, &op)?;
+        self.log_image(page, &op)?;
         let record = LogRecord::Compensation(CompensationLogRecord {
             link: self.link(),
             page: page.page(),
@@ -225,6 +227,31 @@ impl Transaction {
         page.redo(&op, lsn);
         self.told(lsn, "Compensation", Some(page.page()));
         Ok(lsn)
+    }
+
+    /// Logs the page whole just before it is changed by `op`, if the protection from torn pages asks for it.
+    /// That is never a must: without an image the page is written through the double-write file. So an
+    /// image takes only log that nobody was promised, and none where promises are not kept
+    /// book of: when restart undoes.
+    fn log_image(&mut self, page: &mut PageWrite<'_>, op: &PageOp<'_>) -> Result<()> {
+        if op.starts_anew() || self.reserved == 0 || !page.needs_image() {
+            return Ok(());
+        }
+        let log = self.manager.log();
+        let image = PageOp::image_of(page.bytes());
+        let bytes = padded(PAGE_IMAGE_FIELDS_BYTES + image.encoded_len()) as u64;
+        if !log.try_reserve(bytes) {
+            return Ok(());
+        }
+        let (number, prev_page_lsn) = (page.page(), page.page_lsn());
+        let record = PageImage { page: number, prev_page_lsn, op: image };
+        self.encoded.set(&LogRecord::PageImage(record));
+        page.publish_rec_lsn(log.end_lsn());
+        let lsn = log.append(&self.encoded, bytes, |_| {})?;
+        page.imaged(lsn);
+        let (txn, kind, page) = (None, "PageImage", Some(number));
+        self.manager.observers().emit(|| Event::Appended { lsn, txn, kind, page });
+        Ok(())
     }
 
     fn check_op(&self, page: &PageWrite<'_>, op: &PageOp<'_>) -> Result<()> {

@@ -16,7 +16,7 @@ use aries::Error;
 use aries::disk::SimDisk;
 use aries::error::Place;
 
-use crate::common::{Image, Work, disk_of, image, try_open, value};
+use crate::common::{Image, Work, disk_of, forget_log, image, try_open, value};
 
 /// A closed database: twelve commits, pages written, log truncated.
 fn closed() -> (Image, Work) {
@@ -27,7 +27,32 @@ fn closed() -> (Image, Work) {
     (image(&disk), work)
 }
 
-/// The same database, crashed in the middle of its work; everything is in the log.
+/// The same database, but the log has gone on since, and does not reach back to the pages' beginnings.
+fn closed_long_after() -> (Image, Work) {
+    let disk = SimDisk::new();
+    let db = try_open(&disk).unwrap();
+    let work = twelve_commits(&db);
+    db.flush_pages().unwrap();
+    forget_log(&db);
+    db.close().unwrap();
+    (image(&disk), work)
+}
+
+/// A database that crashed after six more commits to pages whose beginnings the log does not have
+/// any more.
+fn crashed_long_after() -> (Image, Work) {
+    let disk = SimDisk::new();
+    let db = try_open(&disk).unwrap();
+    let mut work = twelve_commits(&db);
+    db.flush_pages().unwrap();
+    forget_log(&db);
+    for number in 12..18 {
+        work.commit_one(&db, &value(number, 30)).unwrap();
+    }
+    (image(&disk), work)
+}
+
+/// A database of twelve commits, crashed in the middle of its work; everything is in the log.
 fn crashed() -> (Image, Work) {
     let disk = SimDisk::new();
     let db = try_open(&disk).unwrap();

@@ -20,4 +20,8 @@ mod thread_pages;
 mod threads;
 mod tidy;
 mod torn_after_failed_sync;
+mod torn_pages;
 mod unfinished;
+mod verify;
+#[cfg(feature = "cli")]
+mod verify_command;

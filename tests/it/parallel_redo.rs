@@ -20,14 +20,7 @@ fn pages_after_redo(disk: &SimDisk, frames: usize, restart: RestartMode) -> Resu
     let copy: Arc<dyn Disk> = Arc::new(disk.crash(&Survivors::All));
     let control = ControlFile::open(copy.as_ref())?;
     let MasterRecord { page_size, segment_bytes, .. } = control.master();
-    let config = Config {
-        page_size: page_size as usize,
-        segment_bytes,
-        frames,
-        checkpoint_log_bytes: segment_bytes,
-        background: false,
-        restart,
-    };
+    let config = Config { restart, ..Config::new(page_size as usize, segment_bytes, frames) };
     let redo = Analysis::run(copy, control, &config, &Observers::default())?.make_durable()?;
     let undo = redo.run()?;
     let pool: &BufferPool = undo.pool();

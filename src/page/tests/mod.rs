@@ -164,6 +164,38 @@ fn format_keeps_identity_and_clears_the_rest() {
 }
 
 #[test]
+fn an_image_leaves_out_the_longest_run_of_zeros() {
+    let page = sample();
+    let PageOp::Image { head, tail } = PageOp::image_of(&page) else { panic!() };
+    assert_eq!((head, tail), (&page[..212], &page[312..]), "100 zeros where a record was");
+    let full = [&initial(PageId(1), 512)[..40], &[1; 472]].concat();
+    let PageOp::Image { head, tail } = PageOp::image_of(&full) else { panic!() };
+    assert_eq!((head.len(), tail.len()), (40, 472));
+    let unformatted = initial(PageId(1), 512);
+    let PageOp::Image { head, tail } = PageOp::image_of(&unformatted) else { panic!() };
+    assert_eq!((head.len(), tail.len()), (40, 0));
+}
+
+#[test]
+fn an_image_keeps_identity_and_must_fit() {
+    let page = sample();
+    let image = PageOp::image_of(&page);
+    let mut other = vec![0xAB; 512];
+    image.apply(&mut other).unwrap();
+    assert_eq!(other[8..24], [0xAB; 16], "neither page id nor LSN change");
+    assert_eq!(image.inverse(&page), None);
+    let of = |head, tail| PageOp::Image { head, tail };
+    let wrong_kind = [&[0; 4][..], &[9], &[0; 35]].concat();
+    for image in
+        [of(&page[..39], &[]), of(&page, &[0]), of(&page[..40], &page), of(&wrong_kind, &[])]
+    {
+        let before = other.clone();
+        assert!(matches!(image.apply(&mut other), Err(OpFault::Damaged(_))), "{image}");
+        assert_eq!(other, before);
+    }
+}
+
+#[test]
 fn space_map_entries_change_alone() {
     let txn = TxnId::FIRST;
     let mut page = initial(PageId(0), 512);
@@ -216,6 +248,7 @@ fn operations_say_what_they_do() {
         PageOp::InsertSlot { slot, bytes: &[0; 12] }.to_string(),
         PageOp::SetState { entry: 9, state: PageState::FreePending(TxnId::FIRST) }.to_string(),
         PageOp::Format { kind: PageKind::Slotted }.to_string(),
+        PageOp::Image { head: &[0; 50], tail: &[0; 9] }.to_string(),
     ];
     assert_eq!(
         said,
@@ -224,6 +257,7 @@ fn operations_say_what_they_do() {
             "insert 12 bytes into slot 3",
             "set entry 9 to being freed by T1",
             "format as a slotted page",
+            "image of 50 bytes and 9 at the end",
         ]
     );
 }

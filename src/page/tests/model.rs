@@ -61,7 +61,9 @@ impl Model {
             }
             PageOp::MarkGhost { slot } => self.change(slot, SlotState::Live, SlotState::Ghost),
             PageOp::ClearGhost { slot } => self.change(slot, SlotState::Ghost, SlotState::Live),
-            PageOp::SetState { .. } | PageOp::Format { .. } => unreachable!("not generated"),
+            PageOp::SetState { .. } | PageOp::Format { .. } | PageOp::Image { .. } => {
+                unreachable!("not generated")
+            }
         }
     }
 
@@ -192,6 +194,18 @@ fn check_free_bytes(page: &[u8], model: &Model) {
     assert_eq!(room_for(page, room), room > 0);
 }
 
+/// The page's image makes the same page of any other bytes, and is no longer than it must be.
+fn check_image(page: &[u8]) {
+    let image = PageOp::image_of(page);
+    let mut other = vec![0xA5; page.len()];
+    other[8..24].copy_from_slice(&page[8..24]);
+    let checksum = other[..4].to_vec();
+    image.apply(&mut other).unwrap();
+    assert_eq!(other[..4], checksum, "the checksum is the writer's");
+    assert_eq!(other[4..], page[4..]);
+    assert!(image.encoded_len() <= page.len() - gap(page) + 9);
+}
+
 proptest! {
     // Compaction needs a full page with a hole in it: rare enough to want many cases.
     #![proptest_config(ProptestConfig::with_cases(1500))]
@@ -215,6 +229,7 @@ proptest! {
                 Err(_) => prop_assert_eq!(&page, &before),
             }
             check_free_bytes(&page, &model);
+            check_image(&page);
         }
     }
 

@@ -1,12 +1,13 @@
-//! Damaged and misplaced pages: reported with page and file, never served.
+//! Damaged and misplaced pages: rebuilt where the log reaches back far enough, else reported with page
+//! and file; never served.
 
 use aries::Error;
 use aries::disk::SimDisk;
 use aries::error::Place;
 use aries::ids::PageId;
 
-use super::{closed, crashed};
-use crate::common::{Image, PAGE_SIZE, Work, disk_of, try_open};
+use super::{closed, closed_long_after, crashed, crashed_long_after};
+use crate::common::{Image, PAGE_SIZE, Work, disk_of, forget_log, try_open};
 
 /// Asserts that the error is damage of `page`, and says so.
 fn assert_page_named(error: &Error, page: PageId) {
@@ -40,7 +41,7 @@ fn assert_only_that_page_is_refused(disk: &SimDisk, work: &Work, damaged: PageId
 
 #[test]
 fn a_flipped_bit_anywhere_in_a_page_is_reported() {
-    let (image, work) = closed();
+    let (image, work) = closed_long_after();
     let (page, _) = *work.records.last_key_value().unwrap().0;
     for byte in 0..PAGE_SIZE as u64 {
         let disk = disk_of(&image);
@@ -51,7 +52,7 @@ fn a_flipped_bit_anywhere_in_a_page_is_reported() {
 
 #[test]
 fn a_page_at_the_wrong_place_is_reported_with_both_numbers() {
-    let (image, work) = closed();
+    let (image, work) = closed_long_after();
     let pages: Vec<PageId> = work.records.keys().map(|(page, _)| *page).collect();
     for (from, to) in pages.iter().zip(&pages[1..]) {
         let disk = disk_of(&image);
@@ -69,7 +70,7 @@ fn a_page_at_the_wrong_place_is_reported_with_both_numbers() {
 
 #[test]
 fn a_page_of_zeros_is_damage_too() {
-    let (mut image, work) = closed();
+    let (mut image, work) = closed_long_after();
     let (page, _) = *work.records.last_key_value().unwrap().0;
     let at = page.0 as usize * PAGE_SIZE;
     image.get_mut("pages").unwrap()[at..at + PAGE_SIZE].fill(0);
@@ -78,7 +79,7 @@ fn a_page_of_zeros_is_damage_too() {
 
 #[test]
 fn a_damaged_space_map_refuses_every_use_of_its_pages() {
-    let (image, work) = closed();
+    let (image, work) = closed_long_after();
     let map = PageId(0);
     let disk = disk_of(&image);
     disk.flip_bit("pages", 100, 3).unwrap();
@@ -95,40 +96,89 @@ fn a_damaged_space_map_refuses_every_use_of_its_pages() {
 
 #[test]
 fn restart_refuses_or_mends_a_damaged_page_and_never_serves_it() {
-    let (image, work) = crashed();
+    let (image, work) = crashed_long_after();
     let pages = image["pages"].len() / PAGE_SIZE;
     let mut refused = 0;
     for page in 0..pages {
         let disk = disk_of(&image);
         disk.flip_bit("pages", (page * PAGE_SIZE + 77) as u64, 1).unwrap();
-        match try_open(&disk) {
-            Ok(db) => work.check(&db).unwrap(),
+        let read_all = || try_open(&disk).and_then(|db| work.check(&db));
+        match read_all() {
+            Ok(()) => {}
             Err(error) => {
                 refused += 1;
                 assert_page_named(&error, PageId(page as u64));
-                let again = try_open(&disk).map(drop).unwrap_err();
+                let again = read_all().unwrap_err();
                 assert_eq!(error.to_string(), again.to_string());
             }
         }
     }
-    assert!(refused > 0, "pages that no batch holds cannot be mended");
+    assert!(refused > 0, "pages that neither batch nor log hold cannot be mended");
+}
+
+#[test]
+fn restart_mends_any_page_that_the_log_holds_from_its_beginning() {
+    let (image, work) = crashed();
+    for page in 0..image["pages"].len() / PAGE_SIZE {
+        let disk = disk_of(&image);
+        disk.flip_bit("pages", (page * PAGE_SIZE + 77) as u64, 1).unwrap();
+        work.check(&try_open(&disk).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn the_same_damage_is_mended_as_long_as_the_log_reaches_back() {
+    let (image, work) = closed();
+    for (page, _) in work.records.keys() {
+        let at = page.0 * PAGE_SIZE as u64;
+        let flipped = disk_of(&image);
+        flipped.flip_bit("pages", at + 300, 2).unwrap();
+        let misplaced = disk_of(&image);
+        misplaced.copy_range("pages", (at + 512) % 1024, at, PAGE_SIZE).unwrap();
+        let zeros = disk_of(&image);
+        let mut pages = image["pages"].clone();
+        pages[at as usize..at as usize + PAGE_SIZE].fill(0);
+        zeros.write_file("pages", &pages);
+        for disk in [flipped, misplaced, zeros] {
+            work.check(&try_open(&disk).unwrap()).unwrap();
+            let healed = disk.read_file("pages").unwrap();
+            assert!(healed == image["pages"], "page {page} is on disk what it was before");
+        }
+    }
 }
 
 #[test]
 fn a_lost_write_of_a_page_is_reported_by_redo() {
-    let (before, after, work) = lost_write();
-    let (page, _) = *work.records.first_key_value().unwrap().0;
-    let mut image: Image = after;
-    let at = page.0 as usize * PAGE_SIZE;
-    let old = before["pages"][at..at + PAGE_SIZE].to_vec();
-    image.get_mut("pages").unwrap()[at..at + PAGE_SIZE].copy_from_slice(&old);
+    let (image, page, _) = lost_write(true);
     let error = try_open(&disk_of(&image)).map(drop).unwrap_err();
     assert_page_named(&error, page);
     assert!(error.to_string().contains("a write was lost"), "{error}");
 }
 
+#[test]
+fn a_lost_write_of_a_page_is_mended_as_long_as_the_log_reaches_back() {
+    let (image, _, work) = lost_write(false);
+    let disk = disk_of(&image);
+    let db = try_open(&disk).unwrap();
+    assert_eq!(db.restart_report().redo.pages_repaired, 1);
+    work.check(&db).unwrap();
+    drop(db);
+    work.check(&try_open(&disk).unwrap()).unwrap();
+}
+
+/// A page was written in place, and then changed once more; but the write was lost. Whether the log
+/// reaches back to the page's beginning is the question.
+fn lost_write(long_after: bool) -> (Image, PageId, Work) {
+    let (before, mut after, work) = before_and_after(long_after);
+    let (page, _) = *work.records.first_key_value().unwrap().0;
+    let at = page.0 as usize * PAGE_SIZE;
+    let old = before["pages"][at..at + PAGE_SIZE].to_vec();
+    after.get_mut("pages").unwrap()[at..at + PAGE_SIZE].copy_from_slice(&old);
+    (after, page, work)
+}
+
 /// Images before and after a page was written in place, and then changed once more.
-fn lost_write() -> (Image, Image, Work) {
+fn before_and_after(long_after: bool) -> (Image, Image, Work) {
     let disk = SimDisk::new();
     let db = try_open(&disk).unwrap();
     let mut work = Work::default();
@@ -138,6 +188,9 @@ fn lost_write() -> (Image, Image, Work) {
         db.checkpoint().unwrap();
     };
     write(&mut work, 0);
+    if long_after {
+        forget_log(&db);
+    }
     let before = crate::common::image(&disk);
     write(&mut work, 1);
     work.commit_one(&db, &crate::common::value(2, 30)).unwrap();

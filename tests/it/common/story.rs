@@ -254,6 +254,7 @@ impl Story {
                     SkipReason::PageNotDirty => "page not dirty",
                     SkipReason::BelowRecLsn => "below rec_lsn",
                     SkipReason::PageLsnNotBelow => "page_lsn not below",
+                    SkipReason::PageDamaged => "page damaged",
                 };
                 Some(format!("skipped {}: {why}", index(lsn)))
             }

@@ -6,7 +6,7 @@
 //! from where the story begins; `CLR(3)->1` compensates record 3, and undo goes on at record 1; S
 //! is the space map page.
 //!
-//! Scenarios 32 and 40 are about trees and page images, which this engine does not have.
+//! Scenario 32 is about trees, which this engine does not have.
 
 mod analysis;
 mod checkpoints;

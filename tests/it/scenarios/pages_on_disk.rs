@@ -1,15 +1,16 @@
-//! Pages as the disk may leave them: scenarios 24, 25 and 26.
+//! Pages as the disk may leave them: scenarios 24, 25, 26 and 40.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aries::buffer::read_batch;
+use aries::config::TornPageProtection;
 use aries::disk::{Fault, FaultKind, Pending, PendingKind, SimDisk, Survivors};
 use aries::error::Place;
 use aries::ids::{Lsn, PageId, SlotId};
 use aries::{Db, Error, Options, Result, page, record};
 
-use crate::common::{Story, WatchedDisk, options, read_page_records, try_open};
+use crate::common::{Story, WatchedDisk, forget_log, options, read_page_records, try_open};
 
 const LARGE_PAGE: usize = 2048;
 const RECORD: usize = 1500;
@@ -25,8 +26,13 @@ fn open(disk: &SimDisk) -> Db {
 }
 
 /// A page of 'a's is durable; it was changed to 'b's and committed; the power fails in the sync of
-/// `file` while the page is written. Gives the disk.
-fn power_off_in_sync_of(file: &'static str) -> SimDisk {
+/// `file` while the page is written. Gives the disk. The log reaches back to the page's beginning, or
+/// the change came long after.
+fn power_off_in_sync_of(
+    file: &'static str,
+    protection: TornPageProtection,
+    long_after: bool,
+) -> SimDisk {
     let disk = SimDisk::new();
     let armed = Arc::new(AtomicBool::new(false));
     let (trap, inner) = (Arc::clone(&armed), disk.clone());
@@ -37,12 +43,15 @@ fn power_off_in_sync_of(file: &'static str) -> SimDisk {
         }
         Ok(())
     });
-    let db = large_pages().open_on(watched).unwrap();
+    let db = large_pages().torn_page_protection(protection).open_on(watched).unwrap();
     let mut txn = db.begin().unwrap();
     assert_eq!(txn.allocate_page().unwrap(), PAGE);
     txn.insert_record(PAGE, &[b'a'; RECORD]).unwrap();
     txn.commit().unwrap();
     db.flush_pages().unwrap();
+    if long_after {
+        forget_log(&db);
+    }
     let mut txn = db.begin().unwrap();
     txn.write_record(PAGE, SlotId(0), 0, &[b'b'; RECORD]).unwrap();
     txn.commit().unwrap();
@@ -66,11 +75,49 @@ fn subsets(ids: &[u64]) -> impl Iterator<Item = Vec<u64>> {
     })
 }
 
-/// Scenario 24, torn_page: of the page's sectors any may have reached the disk. Torn, it is
-/// restored from the double-write file; then redo does the rest.
+/// Scenario 24, torn_page, page images: no copy was written, and the log does not reach back to the
+/// page's beginning; but it holds the page as it was before the change that was being written.
+#[test]
+fn torn_page_with_an_image() {
+    let disk = power_off_in_sync_of("pages", TornPageProtection::PageImages, true);
+    for chosen in subsets(&sectors_of(&disk, "pages")) {
+        let torn = (1..4).contains(&chosen.len());
+        let image = disk.crash(&Survivors::Chosen(chosen.into_iter().collect()));
+        assert!(read_batch(&image.read_file("doublewrite").unwrap(), LARGE_PAGE).is_none());
+        let after = large_pages().open_on(Arc::new(image)).unwrap();
+        assert_eq!(after.restart_report().redo.pages_repaired, u64::from(torn));
+        assert_eq!(read_page_records(&after, PAGE), [[b'b'; RECORD]]);
+    }
+}
+
+/// Scenario 24, torn_page, no protection: reported with file and page, or, as long as the log reaches back
+/// to the page's beginning, rebuilt.
+#[test]
+fn torn_page_without_protection() {
+    for long_after in [false, true] {
+        let disk = power_off_in_sync_of("pages", TornPageProtection::None, long_after);
+        for chosen in subsets(&sectors_of(&disk, "pages")) {
+            let torn = (1..4).contains(&chosen.len());
+            let image = disk.crash(&Survivors::Chosen(chosen.into_iter().collect()));
+            match large_pages().open_on(Arc::new(image)) {
+                Ok(after) => {
+                    assert!(!torn || !long_after);
+                    assert_eq!(read_page_records(&after, PAGE), [[b'b'; RECORD]]);
+                }
+                Err(error) => {
+                    assert!(torn && long_after, "{error}");
+                    assert_names_page(&error, PAGE);
+                }
+            }
+        }
+    }
+}
+
+/// Scenario 24, torn_page, double-write: of the page's sectors any may have reached the disk. Torn, it
+/// is restored from the double-write file; then redo does the rest.
 #[test]
 fn torn_page() {
-    let disk = power_off_in_sync_of("pages");
+    let disk = power_off_in_sync_of("pages", TornPageProtection::DoubleWrite, false);
     let sectors = sectors_of(&disk, "pages");
     assert_eq!(sectors.len(), 4);
     for chosen in subsets(&sectors) {
@@ -86,7 +133,7 @@ fn torn_page() {
 /// is rebuilt from the log.
 #[test]
 fn torn_double_write() {
-    let disk = power_off_in_sync_of("doublewrite");
+    let disk = power_off_in_sync_of("doublewrite", TornPageProtection::DoubleWrite, false);
     let sectors = sectors_of(&disk, "doublewrite");
     let all = Survivors::All;
     let each_lost = sectors.iter().map(|lost| {
@@ -100,11 +147,20 @@ fn torn_double_write() {
     }
 }
 
-/// Scenario 24, without a copy to restore it from: a torn page is reported, with file and page, and
-/// never served.
+/// Scenario 24, without a copy to restore it from: a torn page is rebuilt from the log; where that does
+/// not reach back far enough it is reported, with file and page, and never served.
 #[test]
-fn torn_page_without_a_copy_is_reported() {
-    let disk = power_off_in_sync_of("pages");
+fn torn_page_without_a_copy_is_rebuilt_or_reported() {
+    let disk = power_off_in_sync_of("pages", TornPageProtection::DoubleWrite, false);
+    for chosen in subsets(&sectors_of(&disk, "pages")) {
+        let torn = (1..4).contains(&chosen.len());
+        let image = disk.crash(&Survivors::Chosen(chosen.into_iter().collect()));
+        forget_double_write(&image);
+        let after = large_pages().open_on(Arc::new(image)).unwrap();
+        assert_eq!(after.restart_report().redo.pages_repaired, u64::from(torn));
+        assert_eq!(read_page_records(&after, PAGE), [[b'b'; RECORD]]);
+    }
+    let disk = power_off_in_sync_of("pages", TornPageProtection::DoubleWrite, true);
     for chosen in subsets(&sectors_of(&disk, "pages")) {
         let torn = (1..4).contains(&chosen.len());
         let image = disk.crash(&Survivors::Chosen(chosen.into_iter().collect()));
@@ -134,33 +190,56 @@ fn misdirect(disk: &SimDisk) {
     disk.copy_range("pages", 7 * 512, 9 * 512, 512).unwrap();
 }
 
-/// Scenario 25, misdirected_page: page 7's bytes at page 9's place are never served as page 9,
-/// whether they are found in normal running, after a clean close, or by redo. Page 7 itself is as
-/// good as ever.
-#[test]
-fn misdirected_page() {
-    let running = Story::new();
+/// A story whose pages the log does not hold from their beginnings any more.
+fn story_long_after() -> Story {
+    let story = Story::new();
+    forget_log(&story.db);
+    story
+}
+
+/// Page 9 as somebody reads it who found page 7 in its place, in three ways: in normal running, after a
+/// clean close, and by redo. Page 7 itself is as good as ever.
+fn read_misdirected(story: impl Fn() -> Story) -> Vec<Result<Vec<u8>>> {
+    let read = |db: &Db| {
+        let guard = db.fix_page(PageId(9))?;
+        Ok(page::record(guard.bytes(), SlotId(0)).unwrap().to_vec())
+    };
+    let running = story();
     (10..=24).chain([0, 10]).for_each(|page| drop(running.db.fix_page(PageId(page)).unwrap()));
     misdirect(&running.disk);
-    assert_names_page(&running.db.fix_page(PageId(9)).err().unwrap(), PageId(9));
+    let in_running = read(&running.db);
     assert_eq!(running.value(7, SlotId(0)).unwrap(), b"....");
 
-    let closed = Story::new();
+    let closed = story();
     let disk = closed.disk.clone();
     closed.db.close().unwrap();
     misdirect(&disk);
-    let again = Story::new().resume_on(&disk);
-    assert_names_page(&again.db.fix_page(PageId(9)).err().unwrap(), PageId(9));
-    assert_eq!(again.value(7, SlotId(0)).unwrap(), b"....");
+    let again = try_open(&disk).unwrap();
+    let after_close = read(&again);
+    let seven = again.fix_page(PageId(7)).unwrap();
+    assert_eq!(page::record(seven.bytes(), SlotId(0)).unwrap(), b"....");
+    drop(seven);
 
-    let crashed = Story::new();
+    let crashed = story();
     let mut t1 = crashed.begin();
-    crashed.update(&mut t1, 9);
+    t1.write_record(PageId(9), SlotId(0), 0, b"....").unwrap();
     t1.commit().unwrap();
     let disk = crashed.crash();
     forget_double_write(&disk);
     misdirect(&disk);
-    assert_names_page(&try_open(&disk).err().unwrap(), PageId(9));
+    vec![in_running, after_close, try_open(&disk).and_then(|db| read(&db))]
+}
+
+/// Scenario 25, misdirected_page: page 7's bytes at page 9's place are never served as page 9. As long as
+/// the log reaches back, page 9 is rebuilt; else it is reported.
+#[test]
+fn misdirected_page() {
+    for read in read_misdirected(Story::new) {
+        assert_eq!(read.unwrap(), b"....");
+    }
+    for read in read_misdirected(story_long_after) {
+        assert_names_page(&read.unwrap_err(), PageId(9));
+    }
 }
 
 /// Scenario 25, repaired: where the double-write file has the page, it is restored.
@@ -176,6 +255,27 @@ fn misdirected_page_is_restored() {
     let after = story.resume_on(&disk);
     assert_eq!(after.db.restart_report().pages_torn, 1);
     assert_eq!(after.contents(), story.contents());
+}
+
+/// Scenario 40, image_at_every_rec_lsn: an image, the page written, changed, a checkpoint that holds it with
+/// that change's `rec_lsn`; its next write is torn. It is rebuilt: an image stands at the `rec_lsn`.
+#[test]
+fn image_at_every_rec_lsn() {
+    let disk = power_off_in_sync_of("pages", TornPageProtection::PageImages, true);
+    let images = large_pages().torn_page_protection(TornPageProtection::PageImages);
+    let disk = disk.crash(&Survivors::All);
+    let db = images.open_on(Arc::new(disk.clone())).unwrap();
+    db.flush_pages().unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.write_record(PAGE, SlotId(0), 0, &[b'c'; RECORD]).unwrap();
+    txn.commit().unwrap();
+    let rec_lsn = db.checkpoint().unwrap().dirty_pages.rec_lsn(PAGE).unwrap();
+    assert_eq!(db.read_log(rec_lsn).unwrap().record().name(), "PageImage");
+    let crashed = disk.crash(&Survivors::None);
+    crashed.flip_bit("pages", LARGE_PAGE as u64 + 1000, 1).unwrap();
+    let after = images.open_on(Arc::new(crashed)).unwrap();
+    assert_eq!(after.restart_report().redo.pages_repaired, 1);
+    assert_eq!(read_page_records(&after, PAGE), [[b'c'; RECORD]]);
 }
 
 fn forget_double_write(disk: &SimDisk) {

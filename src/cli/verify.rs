@@ -1,0 +1,156 @@
+//! `aries verify`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use super::progress::Progress;
+use super::{DONE, SOMETHING_WRONG, WRONG_USAGE, print};
+use crate::db::{Finding, Options, Verdict, VerifyReport, verify_closed};
+use crate::disk::FileDisk;
+use crate::error::{Error, Result};
+use crate::sync::Arc;
+
+const EXAMPLES: &str = "\
+Examples:
+  aries verify bank                           reads all, changes not a byte
+  aries verify bank --repair                  recovers it first if need be, then repairs
+  aries verify bank --json | jq '.findings[] | .page'
+
+Exit code 0 if all is sound (or repaired), 1 if something is wrong, 2 for wrong usage.
+";
+
+const SHAPE: &str = "\
+The JSON object (nil is null):
+  directory   as it was given
+  sound       whether nothing is wrong that is not mended, or sure to be
+  settled     whether it had been closed; else restart has work to do
+  pages       pages read: all of the file
+  dirty       of them, those with changes that may be in the log only
+  log_fault   what is wrong with the log or another file, in words
+  not_judged  what cannot be judged without a restart, in words
+  findings    one object for each page that was bad on disk, in order:
+    page, fault,
+    verdict   damaged, repaired, restart_restores_it, left_to_restart";
+
+/// Progress is shown in so many steps.
+const STEPS: u64 = 20;
+
+/// Checks every page of a database that is not in use: checksum, place, pageLSN, structure.
+///
+/// Without --repair nothing is written, and nothing recovered: a database that was not closed is judged
+/// as far as that is possible. With --repair it is opened, which recovers it, and each page that is
+/// damaged is rebuilt from the log, if that reaches back far enough.
+#[derive(Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Directory of the database
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+    /// Recover the database if it was not closed, and rebuild damaged pages
+    #[arg(long)]
+    repair: bool,
+    /// Print one JSON object; --help says what it holds
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; gives the exit code.
+///
+/// # Errors
+/// What keeps the database from being checked at all.
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let report = match examine(arguments) {
+        Err(error) if error.is_not_found() || matches!(error, Error::NotADatabase { .. }) => {
+            eprintln!("aries: {error}");
+            return Ok(WRONG_USAGE);
+        }
+        report => report?,
+    };
+    if arguments.json {
+        print(&format!("{:#}\n", to_json(arguments, &report)));
+    } else {
+        print(&text(arguments, &report));
+    }
+    Ok(if report.is_sound() { DONE } else { SOMETHING_WRONG })
+}
+
+fn examine(arguments: &Arguments) -> Result<VerifyReport> {
+    let mut progress = None;
+    let mut step = move |read: u64, pages: u64| {
+        let progress = progress.get_or_insert_with(|| Progress::begin(STEPS.min(pages)));
+        let steps = |read: u64| read * STEPS.min(pages) / pages;
+        if steps(read) > steps(read - 1) {
+            progress.step(format!("{read} of {pages} pages read"));
+        }
+    };
+    if !arguments.repair {
+        return verify_closed(Arc::new(FileDisk::open_to_read(&arguments.directory)?), &mut step);
+    }
+    let options = Options::new().create_if_missing(false).background(false);
+    let db = options.open(&arguments.directory)?;
+    let report = db.repair_with(&mut step)?;
+    db.close()?;
+    Ok(report)
+}
+
+fn to_json(arguments: &Arguments, report: &VerifyReport) -> Value {
+    json!({
+        "directory": arguments.directory,
+        "sound": report.is_sound(),
+        "settled": report.is_settled,
+        "pages": report.pages,
+        "dirty": report.dirty,
+        "log_fault": report.log_fault,
+        "not_judged": report.not_judged,
+        "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn finding(found: &Finding) -> Value {
+    let verdict = found.verdict.to_string().replace(' ', "_");
+    json!({ "page": found.page.0, "fault": found.fault, "verdict": verdict })
+}
+
+fn text(arguments: &Arguments, report: &VerifyReport) -> String {
+    let mut text = String::new();
+    if !report.is_settled {
+        text += "The database was not closed: restart has work to do, and was not done.\n";
+    }
+    if let Some(fault) = &report.log_fault {
+        text += &format!("WRONG: {fault}\n");
+    }
+    for what in &report.not_judged {
+        text += &format!("Not judged: {what}.\n");
+    }
+    if !report.findings.is_empty() {
+        text += &format!("{}\n", table(&report.findings));
+    }
+    let bad = report.findings.len();
+    let verdict = match (report.is_sound(), bad) {
+        (true, 0) => "all sound".to_owned(),
+        (true, _) => format!("{bad} bad, all mended"),
+        (false, _) => {
+            let left = report.findings.iter().filter(|found| !found.verdict.is_harmless()).count();
+            format!("{bad} bad, {left} of them not mended")
+        }
+    };
+    text += &format!("{} pages read: {verdict}.\n", report.pages);
+    if report.count(Verdict::Damaged) > 0 && !arguments.repair {
+        text += "`aries verify --repair` rebuilds what the log still holds from its beginning.\n";
+    }
+    text
+}
+
+fn table(findings: &[Finding]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["page", "verdict", "fault"]);
+    for found in findings {
+        table.add_row([found.page.to_string(), found.verdict.to_string(), found.fault.clone()]);
+    }
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}

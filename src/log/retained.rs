@@ -1,0 +1,44 @@
+//! Reading all of the log that is still there, while the engine runs.
+
+use std::ops::ControlFlow;
+
+use super::{Geometry, Log, LogScan, ScanEnd};
+use crate::error::Result;
+use crate::ids::Lsn;
+use crate::record::LogRecord;
+
+impl Log {
+    /// Hands out the retained log in order: from the oldest record that is still there to where the
+    /// log was durable when this was called. Segments are neither prepared nor recycled meanwhile, so
+    /// `visit` must not wait for anybody who appends, and must not call the log.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`] where the retained log is damaged; those of the disk.
+    pub fn scan_retained(
+        &self,
+        mut visit: impl FnMut(Lsn, &LogRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let _preparing = self.preparing.lock();
+        let end = self.flushed_lsn();
+        let epochs = self.epochs();
+        let Some(run) = epochs.first() else { return Ok(()) };
+        let Some(start) = self.oldest_record(end) else { return Ok(()) };
+        let (start, known) = (start.max(run.lsn), ScanEnd::Known(end));
+        let mut scan = LogScan::new(&self.segments, self.page_size, start, epochs, known);
+        while let Some((lsn, record)) = scan.next_record()? {
+            if visit(lsn, &record).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the first record of the oldest segment stands from which on none is missing. (A segment
+    /// that was removed may be back after a crash, with a gap behind it.)
+    fn oldest_record(&self, end: Lsn) -> Option<Lsn> {
+        let geometry: Geometry = self.segments.geometry();
+        let current = geometry.segment_of(end.get() - 1);
+        let before = (1..current).rev().take_while(|number| self.segments.file(*number).is_some());
+        Lsn::new(geometry.first_record(before.last().unwrap_or(current)))
+    }
+}

@@ -129,6 +129,22 @@ fn what_does_not_fit_leaves_filler_that_readers_step_over() {
     assert!(before < SEGMENT);
 }
 
+#[test]
+fn no_record_is_written_into_the_block_of_a_segment_s_header() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    while log.end_lsn().get() < SEGMENT + SEGMENT_HEADER_BYTES + 400 {
+        append(&log, 1);
+    }
+    log.force_all().unwrap();
+    let geometry = log.segments().geometry();
+    for number in 1..=2 {
+        let segment = disk.read_file(&geometry.name(number)).unwrap();
+        assert!(segment[64..4_096].iter().all(|byte| *byte == 0), "segment {number}");
+        assert!(segment[4_096..4_136].iter().any(|byte| *byte != 0), "segment {number}");
+    }
+}
+
 /// A log may end exactly where a segment does, or so close that no record fits any more.
 #[test]
 fn a_scan_to_a_known_end_ends_at_the_boundary_of_a_segment() {

@@ -11,6 +11,7 @@
 //! 1. **[`Analysis`]** reads from the last complete checkpoint to the end of the log and rebuilds both
 //!    tables: which pages may be older on disk than in the log, and which transactions have no end.
 //!    It changes nothing; if the log turns out to be damaged, opening ends here.
+//!    (Before it, where that is due, what the page cache shows is dropped: [`distrust`].)
 //! 2. **[`Redo`]** first makes certain that what was read is really on the disk (epoch, log tail,
 //!    double-write batch, pages), then *repeats history*: applies every change, the losers' too, that
 //!    a page does not have yet, as its pageLSN tells.
@@ -31,6 +32,7 @@
 //! Source: ARIES, section 6 (restart), 6.1 analysis, 6.2 redo, 6.3 undo.
 
 mod analysis;
+pub mod distrust;
 mod frees;
 mod redo;
 mod report;
@@ -76,6 +78,11 @@ pub fn restart(
     observers: &Observers,
 ) -> Result<(Engine, RestartReport)> {
     let began = Instant::now();
+    let mut control = control;
+    if distrust::must_reread(&control, config) {
+        distrust::distrust_cache(disk.as_ref(), false, observers)?;
+        control = ControlFile::open(disk.as_ref())?;
+    }
     let analysis = Analysis::run(disk, control, config, observers)?;
     let redo = analysis.make_durable()?;
     let undo = redo.run()?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::analysis::Analysis;
+use super::distrust;
 use super::report::{AnalysisReport, RedoReport};
 use super::tables::Rebuilt;
 use super::undo::UndoLosers;
@@ -43,6 +44,8 @@ impl Redo {
     /// bytes that are not on the disk.
     pub(super) fn begin(analysis: Analysis) -> Result<Self> {
         let Analysis { mut control, config, observers, segments, tables, file, .. } = analysis;
+        // Then what analysis read is what the device has.
+        let reread = distrust::must_reread(&control, &config);
         let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
         let epoch = control.highest_epoch().max(logged) + 1;
         control.update_both(|master| {
@@ -58,9 +61,13 @@ impl Redo {
             pages_torn: 0,
         };
         let mut double_write = analysis.double_write;
-        if !analysis.clean {
+        if !analysis.clean && !reread {
             segments.make_headers_durable(current)?;
+        }
+        if !analysis.clean {
             segments.make_names_durable(current)?;
+        }
+        if !analysis.clean && !reread {
             durable.tail_rewritten = rewrite_tail(&segments, analysis.durable, analysis.end)?;
             let (from, to) = (analysis.durable, analysis.end);
             observers.emit(|| Event::TailRewritten { from, to });

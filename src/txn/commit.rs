@@ -169,8 +169,8 @@ impl Transaction {
     pub(super) fn end_in_place(&mut self) -> Result<()> {
         let durable_lsn = self.manager.log().flushed_lsn();
         self.encoded.set(&LogRecord::End(End { link: self.link(), durable_lsn }));
-        let length = crate::record::padded(self.encoded.len()) as u64;
-        let spend = if self.reserved >= length { length } else { 0 };
+        let price = self.price();
+        let spend = if self.reserved >= price { price } else { 0 };
         let (manager, key) = (Arc::clone(&self.manager), self.key);
         let lsn = manager.log().append(&self.encoded, spend, |_| manager.remove(key))?;
         self.reserved -= spend;

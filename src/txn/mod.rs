@@ -47,17 +47,19 @@ use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::{OpFault, PageOp};
 use crate::record::{
     COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord,
-    TransactionLink, Undo, Update, padded,
+    TransactionLink, Undo, Update,
 };
 use crate::sync::Arc;
 use crate::tables::{TransactionEntry, TransactionState};
 
 /// Bytes of an update record beside the bytes of its operation and of its undo, at most.
 const UPDATE_FIELDS: usize = HEADER_BYTES + 64;
-/// Log that a transaction needs to end, whichever way: rollback, commit and end records.
-const END_BYTES: u64 = 192;
-/// Log that the end of a nested top action needs.
-const NESTED_END_BYTES: u64 = 64;
+/// Records that a transaction needs to end, whichever way: rollback or commit, and end.
+const ENDING_RECORDS: u64 = 2;
+/// Bytes of each of them, at most.
+const ENDING_RECORD_BYTES: usize = 96;
+/// Bytes of the record that ends a nested top action, at most.
+const NESTED_END_BYTES: usize = 64;
 
 /// Whether an update is to be undone when its transaction rolls back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,8 +131,9 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::prepare_update`].
     pub fn prepare_updates(&mut self, count: usize, op_bytes: usize) -> Result<()> {
-        let most = padded(UPDATE_FIELDS + 2 * op_bytes) + padded(UPDATE_FIELDS + op_bytes);
-        self.prepare((count * most) as u64)
+        let log = self.manager.log();
+        let most = log.price(UPDATE_FIELDS + 2 * op_bytes) + log.price(UPDATE_FIELDS + op_bytes);
+        self.prepare(count as u64 * most)
     }
 
     /// Reserves log for one update of `op_bytes` bytes of payload that follows the commit record.
@@ -138,14 +141,14 @@ impl Transaction {
     /// # Errors
     /// [`Error::DiskFull`], as [`Transaction::prepare_update`].
     pub fn prepare_for_commit(&mut self, op_bytes: usize) -> Result<()> {
-        let most = padded(UPDATE_FIELDS + op_bytes) as u64;
+        let most = self.manager.log().price(UPDATE_FIELDS + op_bytes);
         self.prepare(most)?;
         self.owed += most;
         Ok(())
     }
 
     fn prepare(&mut self, bytes: u64) -> Result<()> {
-        let first = if self.owed == 0 { END_BYTES } else { 0 };
+        let first = if self.owed == 0 { self.ending_price() } else { 0 };
         let needed = self.owed + first + bytes;
         if needed > self.reserved {
             self.manager.log().reserve(needed - self.reserved)?;
@@ -153,6 +156,11 @@ impl Transaction {
         }
         self.owed += first;
         Ok(())
+    }
+
+    /// Log that ending the transaction takes, whichever way.
+    fn ending_price(&self) -> u64 {
+        ENDING_RECORDS * self.manager.log().price(ENDING_RECORD_BYTES)
     }
 
     /// Changes a page: logs the operation and applies it. [`Transaction::prepare_update`] comes
@@ -184,7 +192,9 @@ impl Transaction {
         self.encoded.set(&record);
         let owed = match undo {
             Undo::RedoOnly => 0,
-            Undo::Physical(op) => compensation_bytes(&op),
+            Undo::Physical(op) => {
+                self.manager.log().price(COMPENSATION_FIELDS_BYTES + op.encoded_len())
+            }
         };
         let next = UndoNext::ThisRecord;
         page.publish_rec_lsn(self.manager.log().end_lsn());
@@ -213,7 +223,7 @@ impl Transaction {
         self.encoded.set(&record);
         page.publish_rec_lsn(self.manager.log().end_lsn());
         let lsn = self.append(UndoNext::At(undo_next_lsn), None)?;
-        self.owed = self.owed.saturating_sub(padded(self.encoded.len()) as u64);
+        self.owed = self.owed.saturating_sub(self.price());
         page.redo(&op, lsn);
         self.told(lsn, "Compensation", Some(page.page()));
         Ok(lsn)
@@ -232,10 +242,15 @@ impl Transaction {
         TransactionLink { txn: self.id, prev_lsn: self.entry.last_lsn }
     }
 
+    /// What the encoded record costs of what was reserved.
+    fn price(&self) -> u64 {
+        self.manager.log().price(self.encoded.len())
+    }
+
     /// Appends what is encoded; the line in the transaction table changes inside the append.
     fn append(&mut self, next: UndoNext, state: Option<TransactionState>) -> Result<Lsn> {
-        let length = padded(self.encoded.len()) as u64;
-        let spend = if self.reserved >= length { length } else { 0 };
+        let price = self.price();
+        let spend = if self.reserved >= price { price } else { 0 };
         let mut entry = self.entry;
         let lsn = self.manager.log().append(&self.encoded, spend, |lsn| {
             let next = match next {
@@ -265,11 +280,6 @@ impl Transaction {
         self.reserved = 0;
         self.manager.locks().release_all(self.id);
     }
-}
-
-/// Bytes of the compensation record that undoes an update by `op`.
-fn compensation_bytes(op: &PageOp<'_>) -> u64 {
-    padded(COMPENSATION_FIELDS_BYTES + op.encoded_len()) as u64
 }
 
 impl Drop for Transaction {

@@ -1,6 +1,6 @@
 //! Undoing: total rollback, rollback to a savepoint, nested top actions.
 
-use super::{END_BYTES, NESTED_END_BYTES, Transaction, UndoNext};
+use super::{NESTED_END_BYTES, Transaction, UndoNext};
 use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -86,8 +86,9 @@ impl Transaction {
 
     fn roll_back_whole(&mut self) -> Result<()> {
         if self.reserved == 0 {
-            if self.manager.log().try_reserve(END_BYTES) {
-                self.reserved = END_BYTES;
+            let price = self.ending_price();
+            if self.manager.log().try_reserve(price) {
+                self.reserved = price;
             } else if self.entry.last_lsn.is_none() {
                 return self.forgotten();
             }
@@ -192,13 +193,14 @@ impl Transaction {
     /// # Errors
     /// [`Error::DiskFull`]; nothing began then.
     pub fn begin_nested(&mut self) -> Result<()> {
-        self.prepare(NESTED_END_BYTES)?;
+        let price = self.manager.log().price(NESTED_END_BYTES);
+        self.prepare(price)?;
         self.nested.push(NestedStart {
             last_lsn: self.entry.last_lsn,
             undo_next_lsn: self.entry.undo_next_lsn,
             owed: self.owed,
         });
-        self.owed += NESTED_END_BYTES;
+        self.owed += price;
         Ok(())
     }
 

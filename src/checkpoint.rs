@@ -30,7 +30,6 @@ use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::{ControlFile, Log, MasterRecord};
 use crate::record::{
     BeginCheckpoint, EncodedRecord, EndCheckpoint, LogRecord, checkpoint_bytes, max_record_bytes,
-    padded,
 };
 use crate::sync::{Arc, Mutex};
 use crate::tables::{DirtyPageTable, TransactionEntry, TransactionTable};
@@ -177,13 +176,13 @@ impl Checkpointer {
     /// Appends records, all or, if the log has no room, none; gives the last one's LSN.
     fn append_all(&self, records: &[LogRecord<'_>], room: Room) -> Result<Lsn> {
         let encoded: Vec<EncodedRecord> = records.iter().map(EncodedRecord::new).collect();
-        let length = |record: &EncodedRecord| padded(record.len()) as u64;
+        let price = |record: &EncodedRecord| self.log.price(record.len());
         if room == Room::Reserved {
-            self.log.reserve(encoded.iter().map(length).sum())?;
+            self.log.reserve(encoded.iter().map(price).sum())?;
         }
         let mut last = self.log.end_lsn();
         for (record, encoded) in records.iter().zip(&encoded) {
-            let spend = if room == Room::Reserved { length(encoded) } else { 0 };
+            let spend = if room == Room::Reserved { price(encoded) } else { 0 };
             last = self.log.append(encoded, spend, |_| {})?;
             let (lsn, kind) = (last, record.name());
             self.observers.emit(|| Event::Appended { lsn, txn: None, kind, page: None });

@@ -61,6 +61,25 @@ impl RestartMode {
     }
 }
 
+/// Smallest block that the log can be padded to, in bytes: a sector.
+pub const SMALL_LOG_BLOCK: u64 = 512;
+/// Largest block that the log can be padded to, in bytes.
+pub const LARGE_LOG_BLOCK: u64 = 4096;
+
+/// Whether a block of the log that is durable may be written again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum LogBlock {
+    /// It may: a force writes the part-filled last block again, with the old bytes in their place.
+    /// If power fails in the middle, the disk must leave bytes alone that are written again
+    /// unchanged.
+    #[default]
+    Rewritten,
+    /// Never: before each write the log is filled up to a boundary of blocks of so many bytes (512 or
+    /// 4096). For disks that may turn a block into garbage when power fails while it is written.
+    Padded(u64),
+}
+
 /// Checked settings of an open database.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -78,6 +97,8 @@ pub struct Config {
     pub restart: RestartMode,
     /// How torn pages are made whole.
     pub torn_page_protection: TornPageProtection,
+    /// Whether a durable block of the log may be written again.
+    pub log_block: LogBlock,
 }
 
 impl Config {
@@ -93,6 +114,7 @@ impl Config {
             background: false,
             restart: RestartMode::default(),
             torn_page_protection: TornPageProtection::default(),
+            log_block: LogBlock::default(),
         }
     }
 
@@ -118,6 +140,14 @@ impl Config {
         if self.checkpoint_log_bytes == 0 {
             let message = "a checkpoint after every 0 bytes of log would never end";
             return Err(Error::InvalidInput(message.into()));
+        }
+        if let LogBlock::Padded(bytes) = self.log_block
+            && ![SMALL_LOG_BLOCK, LARGE_LOG_BLOCK].contains(&bytes)
+        {
+            return Err(Error::InvalidInput(format!(
+                "a log padded to blocks of {bytes} bytes: only {SMALL_LOG_BLOCK} and \
+                 {LARGE_LOG_BLOCK} can be had"
+            )));
         }
         if self.frames < MIN_FRAMES {
             return Err(Error::InvalidInput(format!(

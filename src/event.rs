@@ -108,6 +108,11 @@ pub enum Event {
         /// Whether the database had been closed cleanly.
         clean: bool,
     },
+    /// What the page cache shows was not believed: everything was synced, and the cache dropped.
+    CacheDropped {
+        /// Whether a run before had stopped after a failed write or sync, and left its mark.
+        marked: bool,
+    },
     /// The tail of the log was written again and synced, because the page cache may have shown
     /// bytes that were not on the disk.
     TailRewritten {
@@ -348,6 +353,12 @@ impl Event {
             Self::LogEndFound { end, clean: false } => {
                 write!(f, "the log ends at {end}; it was not closed")
             }
+            Self::CacheDropped { marked: true } => {
+                f.write_str("a write or sync had failed: files synced, page cache dropped")
+            }
+            Self::CacheDropped { marked: false } => f.write_str(
+                "what the page cache shows may not be durable: files synced, cache dropped",
+            ),
             Self::TailRewritten { from, to } => {
                 write!(f, "log tail from {from} to {to} written again and synced")
             }

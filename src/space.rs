@@ -30,9 +30,10 @@ use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::lock::{LockName, Mode};
+use crate::log::Log;
 use crate::page::{self, PageKind, PageOp, PageState, space_map};
 use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::txn::{AfterCommit, Transaction, Undoing, redo_only_bytes};
+use crate::txn::{AfterCommit, Transaction, Undoing, redo_only_price};
 
 /// Payload of a change of one entry, at most (bytes).
 const ENTRY_OP_BYTES: usize = 16;
@@ -246,8 +247,8 @@ impl AfterCommit for PendingFrees<'_> {
         !self.pages.is_empty()
     }
 
-    fn log_bytes(&self) -> u64 {
-        self.pages.len() as u64 * redo_only_bytes(ENTRY_OP_BYTES)
+    fn log_price(&self, log: &Log) -> u64 {
+        self.pages.len() as u64 * redo_only_price(log, ENTRY_OP_BYTES)
     }
 
     fn finish(&self, txn: &mut Transaction) -> Result<()> {

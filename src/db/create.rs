@@ -19,6 +19,7 @@ use crate::log::{
     Segments, is_segment_name,
 };
 use crate::record::{BeginCheckpoint, EncodedRecord, EndCheckpoint, LogRecord, Restart};
+use crate::recovery::distrust::{self, DISTRUST_FILE};
 use crate::sync::Arc;
 
 const CREATING_FILE: &str = "creating";
@@ -45,10 +46,11 @@ pub enum Found {
 /// its control file.
 pub fn look(disk: &dyn Disk) -> Result<Found> {
     let names = disk.list("")?;
+    let marked = distrust::is_marked(disk)?;
     let has = |name: &str| names.iter().any(|other| other == name);
     if has(CREATING_FILE) {
         if !was_opened(disk)? {
-            check_all_ours(disk, &names)?;
+            check_all_ours(disk, &names, marked)?;
             return Ok(Found::Unfinished);
         }
         disk.remove(CREATING_FILE)?; // Its removal was lost.
@@ -61,7 +63,8 @@ pub fn look(disk: &dyn Disk) -> Result<Found> {
         let place = Place::File(disk.location().join(CONTROL_FILE));
         return Err(Error::corrupt(place, "the control file of the database", "no file"));
     }
-    match names.iter().find(|name| *name != LOCK_FILE) {
+    let strange = |name: &&String| *name != LOCK_FILE && !(*name == DISTRUST_FILE && marked);
+    match names.iter().find(strange) {
         None => Ok(Found::Nothing),
         Some(name) => {
             let reason = format!("it holds {name:?}, and no control file");
@@ -86,17 +89,19 @@ fn was_opened(disk: &dyn Disk) -> Result<bool> {
 
 /// Refuses to start over in a directory that holds anything but what creation makes, or a mark that
 /// is not its own.
-fn check_all_ours(disk: &dyn Disk, names: &[String]) -> Result<()> {
+fn check_all_ours(disk: &dyn Disk, names: &[String], marked: bool) -> Result<()> {
     let ours =
         [CREATING_FILE, LOCK_FILE, CONTROL_FILE, PAGES_FILE, DOUBLE_WRITE_FILE, LOG_DIRECTORY];
-    let mut strange = names.iter().find(|name| !ours.contains(&name.as_str())).cloned();
+    let is_ours = |name: &str| ours.contains(&name) || (name == DISTRUST_FILE && marked);
+    let mut strange = names.iter().find(|name| !is_ours(name)).cloned();
     if names.iter().any(|name| name == LOG_DIRECTORY) {
         let segments = disk.list(LOG_DIRECTORY)?;
         strange = strange.or_else(|| segments.into_iter().find(|name| !is_segment_name(name)));
     }
     let mut mark = vec![0; CREATING_MARK.len() + 1];
     let read = disk.open(CREATING_FILE)?.read_at(0, &mut mark)?;
-    let only_mark = names.iter().all(|name| name == CREATING_FILE || name == LOCK_FILE);
+    let marks = [CREATING_FILE, LOCK_FILE, DISTRUST_FILE];
+    let only_mark = names.iter().all(|name| marks.contains(&name.as_str()));
     if &mark[..read] != CREATING_MARK && !(read == 0 && only_mark) {
         strange = strange.or_else(|| Some(CREATING_FILE.to_owned()));
     }

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::{Db, create};
-use crate::config::{Config, RestartMode, TornPageProtection};
+use crate::config::{Config, LogBlock, RestartMode, TornPageProtection};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Observers};
 use crate::log::{CONTROL_FILE, ControlFile, MasterRecord};
-use crate::recovery::restart;
+use crate::recovery::{Engine, RestartReport, distrust, restart};
 use crate::sync::Arc;
 
 const DEFAULT_PAGE_SIZE: usize = 4096;
@@ -40,6 +40,7 @@ pub struct Options {
     database_id: Option<u128>,
     torn_page_protection: TornPageProtection,
     restart: Option<RestartMode>,
+    log_block: LogBlock,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -55,6 +56,7 @@ impl Default for Options {
             database_id: None,
             torn_page_protection: TornPageProtection::default(),
             restart: None,
+            log_block: LogBlock::default(),
             observer: None,
         }
     }
@@ -127,6 +129,19 @@ impl Options {
         self
     }
 
+    /// Whether a durable block of the log may be written again: by default it may
+    /// ([`LogBlock::Rewritten`]). It may be another at each open.
+    ///
+    /// [`LogBlock::Padded`] costs log: each force of it takes whole blocks, so that a small commit
+    /// takes a block of its own. It costs log space promised in advance: each update reserves two
+    /// blocks more, one of them until its transaction ends. And after an unclean end opening drops
+    /// the database's files from the page cache. A database that filled its disk without padding may
+    /// have to be given room before it can be opened with it.
+    pub fn log_block(mut self, block: LogBlock) -> Self {
+        self.log_block = block;
+        self
+    }
+
     /// Who is told what the engine does.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -153,13 +168,35 @@ impl Options {
     /// As [`Options::open`].
     pub fn open_on(&self, disk: Arc<dyn Disk>) -> Result<Db> {
         let observers = Observers::new(self.observer.clone());
+        match self.recover(&disk, &observers) {
+            Ok((engine, report, config)) => {
+                distrust::watch(&disk, engine.transactions.log().poison());
+                Ok(Db::start(engine, report, &config))
+            }
+            Err(error) => {
+                distrust::failed(disk.as_ref(), &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes the database if there is none, and restarts it.
+    fn recover(
+        &self,
+        disk: &Arc<dyn Disk>,
+        observers: &Observers,
+    ) -> Result<(Engine, RestartReport, Config)> {
+        let marked = distrust::is_marked(disk.as_ref())?;
+        if marked {
+            distrust::distrust_cache(disk.as_ref(), marked, observers)?;
+        }
         match create::look(disk.as_ref())? {
             create::Found::Database => {}
             create::Found::Nothing | create::Found::Unfinished if self.create_if_missing => {
                 let page_size = self.page_size.unwrap_or(DEFAULT_PAGE_SIZE);
                 let segment_bytes = self.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES);
                 let config = self.config(page_size, segment_bytes)?;
-                create::create(&disk, &config, self.new_id(), &observers)?;
+                create::create(disk, &config, self.new_id(), observers)?;
             }
             create::Found::Nothing | create::Found::Unfinished => {
                 let reason = "it holds no database yet".to_owned();
@@ -171,8 +208,11 @@ impl Options {
         disk.sync_directory("")?;
         let control = ControlFile::open(disk.as_ref())?;
         let config = self.config_for(disk.as_ref(), &control.master())?;
-        let (engine, report) = restart(disk, control, &config, &observers)?;
-        Ok(Db::start(engine, report, &config))
+        let (engine, report) = restart(Arc::clone(disk), control, &config, observers)?;
+        if marked {
+            distrust::remove_mark(disk.as_ref())?;
+        }
+        Ok((engine, report, config))
     }
 
     fn config(&self, page_size: usize, segment_bytes: u64) -> Result<Config> {
@@ -184,6 +224,7 @@ impl Options {
             background: self.background,
             restart: self.restart.unwrap_or_else(|| default_restart(self.background)),
             torn_page_protection: self.torn_page_protection,
+            log_block: self.log_block,
         };
         config.check()?;
         Ok(config)

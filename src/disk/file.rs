@@ -9,6 +9,11 @@
 //!   may have marked the pages clean, and a second sync would say "done" without writing them.
 //! - Each error names the path under which the file was opened (renaming does not change it).
 //!
+//! - [`Disk::drop_cache`] makes reads show the device, as far as the kernel can be told to: it drops
+//!   clean pages of a file's content. Pages that are mapped somewhere stay; so do names, which
+//!   Linux keeps in caches of their own. (A journalling file system that fails to write a name stops
+//!   itself.) On other systems than Linux nothing is dropped.
+//!
 //! Growing a file by [`DiskFile::set_len`] makes a hole and reserves no room: a later write into
 //! the hole can still find the disk full. Whoever must not fail later writes zeros instead.
 
@@ -101,7 +106,7 @@ impl FileDisk {
 
 /// A directory that holds anything holds one of these too, or it is somebody else's: not even a
 /// lock is left there.
-const MARKS: [&str; 3] = [LOCK, "control", "creating"];
+const MARKS: [&str; 4] = [LOCK, "control", "creating", "distrust"];
 
 fn refuse_foreign(root: &Path) -> Result<()> {
     let mut entries = fs::read_dir(root).map_err(|e| Error::from_io("list", root, e))?;
@@ -141,6 +146,17 @@ fn make_directory(path: &Path) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(Error::from_io("create directory", path, e)),
     }
+}
+
+/// Syncs the file, then lets the kernel forget its pages, whatever came of the sync: pages whose
+/// write failed are marked clean, and are exactly what must not be shown.
+fn drop_pages_of(path: &Path) -> Result<()> {
+    let file = File::open(path).map_err(|e| Error::from_io("open", path, e))?;
+    let synced = file.sync_data().map_err(|e| Error::from_io("sync", path, e));
+    #[cfg(target_os = "linux")]
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
+        .map_err(|e| Error::from_io("drop the cache of", path, e.into()))?;
+    synced
 }
 
 fn sync_directory_at(path: &Path) -> Result<()> {
@@ -192,6 +208,25 @@ impl Disk for FileDisk {
 
     fn sync_directory(&self, directory: &str) -> Result<()> {
         sync_directory_at(&self.root.join(directory))
+    }
+
+    fn drop_cache(&self) -> Result<()> {
+        let mut dropped = Ok(());
+        let mut directories = vec![self.root.clone()];
+        while let Some(directory) = directories.pop() {
+            for name in
+                fs::read_dir(&directory).map_err(|e| Error::from_io("list", &directory, e))?
+            {
+                let path = name.map_err(|e| Error::from_io("list", &directory, e))?.path();
+                if path.is_file() {
+                    dropped = dropped.and(drop_pages_of(&path));
+                } else if path.is_dir() && directory == self.root {
+                    directories.push(path);
+                }
+            }
+            dropped = dropped.and(sync_directory_at(&directory));
+        }
+        dropped
     }
 }
 

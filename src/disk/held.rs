@@ -104,6 +104,13 @@ impl Disk for HeldBackDisk {
     fn sync_directory(&self, directory: &str) -> Result<()> {
         self.inner.sync_directory(directory)
     }
+
+    /// Hands over what is held, then drops the inner disk's cache.
+    fn drop_cache(&self) -> Result<()> {
+        let files: Vec<_> = self.files.lock().values().cloned().collect();
+        files.iter().try_for_each(|file| file.sync_data())?;
+        self.inner.drop_cache()
+    }
 }
 
 /// A file and what is held back of it.

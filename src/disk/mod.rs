@@ -74,6 +74,13 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Makes created, renamed and removed names of `directory` durable.
     fn sync_directory(&self, directory: &str) -> Result<()>;
+
+    /// Syncs every file and directory, then lets the cache forget the files: what is read afterwards
+    /// is what the device has. After an error nothing is certain, and the call may be repeated.
+    ///
+    /// This is how bytes are unmasked that a failed sync left in the cache, where they look as if
+    /// they were durable. See each disk for what it can promise.
+    fn drop_cache(&self) -> Result<()>;
 }
 
 /// One open file.

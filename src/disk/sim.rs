@@ -193,8 +193,9 @@ impl SimDisk {
         self.state.lock().io_count
     }
 
-    /// Drops the page cache: abandoned changes are gone, and readers see what is durable and what
-    /// is still to be written.
+    /// Drops the page cache as a kernel may do at any moment: abandoned changes are gone, and readers
+    /// see what is durable and what is still to be written. ([`Disk::drop_cache`](super::Disk::drop_cache),
+    /// which the engine calls, first makes durable what can be.)
     pub fn drop_cache(&self) {
         self.state.lock().drop_cache();
     }

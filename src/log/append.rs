@@ -3,6 +3,7 @@
 use std::mem;
 
 use super::LogPosition;
+use super::padding::Padding;
 use super::segment::Geometry;
 use super::space::LogSpace;
 use crate::ids::Lsn;
@@ -34,11 +35,17 @@ pub struct Appender {
     /// Handed to the writer that is under way; still readable here.
     in_flight: Arc<Vec<Chunk>>,
     space: LogSpace,
+    padding: Padding,
 }
 
 impl Appender {
-    pub fn new(position: LogPosition, geometry: Geometry, space: LogSpace) -> Self {
-        let end = position.end.get();
+    pub fn new(
+        position: LogPosition,
+        geometry: Geometry,
+        space: LogSpace,
+        padding: Padding,
+    ) -> Self {
+        let end = padding.run_start(position.end.get());
         assert!(end <= space.prepared_end(), "the log ends within its segments");
         Self {
             geometry,
@@ -47,6 +54,7 @@ impl Appender {
             chunks: Vec::new(),
             in_flight: Arc::default(),
             space,
+            padding,
         }
     }
 
@@ -83,21 +91,30 @@ impl Appender {
     /// what was reserved.
     pub fn append(&mut self, record: &EncodedRecord, spend: u64) -> Option<Lsn> {
         let length = padded(record.len()) as u64;
-        assert!(spend == 0 || spend >= length, "what is appended was reserved");
+        assert!(
+            spend == 0 || spend >= self.padding.price(record.len()),
+            "what is appended was reserved"
+        );
         let at = self.place_for(length)?;
         if at != self.end {
             self.close_segment();
         }
+        let lsn = self.put(record, at);
+        self.space.appended(spend);
+        Some(lsn)
+    }
+
+    /// Puts a record at `at`, within one segment; the log ends behind it.
+    fn put(&mut self, record: &EncodedRecord, at: u64) -> Lsn {
         let lsn = Lsn::new(at).expect("records stand behind a header");
         if self.chunks.last().is_none_or(|chunk| chunk.end() != at) {
             self.chunks.push(Chunk { start: at, bytes: Vec::new() });
         }
         let chunk = self.chunks.last_mut().expect("just made");
         record.append_to(lsn, self.epoch, &mut chunk.bytes);
-        self.end = at + length;
+        self.end = chunk.end();
         assert!(self.geometry.segment_of(self.end - 1) == self.geometry.segment_of(at));
-        self.space.release(spend);
-        Some(lsn)
+        lsn
     }
 
     /// Where a record of `length` bytes goes: here, or at the front of the next segment.
@@ -111,7 +128,8 @@ impl Appender {
         assert!(length <= geometry.left_in_segment(at), "a record fits into a segment");
         // A prepared segment is always left beyond the end: a log that seems to end with its last
         // segment has lost one.
-        (geometry.record_position(at + length) < self.space.prepared_end()).then_some(at)
+        let end = self.padding.end(at + length);
+        (geometry.record_position(end) < self.space.prepared_end()).then_some(at)
     }
 
     /// Fills what is left of the current segment. (Before a run's restart record no reader takes
@@ -121,17 +139,23 @@ impl Appender {
         if self.geometry.offset(self.end) == 0 || left < HEADER_BYTES as u64 {
             return;
         }
-        let length = usize::try_from(left).expect("less than a record is left");
-        let lsn = Lsn::new(self.end).expect("behind a header");
-        if self.chunks.last().is_none_or(|chunk| chunk.end() != self.end) {
-            self.chunks.push(Chunk { start: self.end, bytes: Vec::new() });
-        }
-        let chunk = self.chunks.last_mut().expect("just made");
-        EncodedRecord::filler(length).append_to(lsn, self.epoch, &mut chunk.bytes);
+        self.fill(left);
     }
 
-    /// Hands all that is not written to a writer; gives it with the log's end behind it.
+    /// Fills `length` bytes.
+    fn fill(&mut self, length: u64) {
+        let length = usize::try_from(length).expect("at most a record and a block");
+        self.put(&EncodedRecord::filler(length), self.end);
+    }
+
+    /// Hands all that is not written to a writer, padded; gives it with the log's end behind it.
     pub fn take_batch(&mut self) -> (Arc<Vec<Chunk>>, u64) {
+        if self.space.pad() {
+            let filler = self.padding.end(self.end) - self.end;
+            if filler > 0 {
+                self.fill(filler);
+            }
+        }
         self.in_flight = Arc::new(mem::take(&mut self.chunks));
         (Arc::clone(&self.in_flight), self.end)
     }

@@ -204,6 +204,13 @@ impl ControlFile {
         self.slots[self.newest].expect("the newest slot is valid")
     }
 
+    /// Whether the last run closed the database, as far as the control file can tell: a slot that
+    /// cannot be read may have been the newest.
+    #[must_use]
+    pub fn ended_cleanly(&self) -> bool {
+        self.slots.iter().all(Option::is_some) && self.master().clean_end_lsn.is_some()
+    }
+
     /// The highest epoch of both slots.
     #[must_use]
     pub fn highest_epoch(&self) -> u64 {

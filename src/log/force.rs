@@ -101,20 +101,24 @@ impl Log {
         forcing.leader = true;
         let mut unsynced = mem::take(&mut forcing.unsynced);
         drop(forcing);
-        let done = self.write_batch(&mut unsynced, sync).map_err(|error| self.poison.stop(error));
+        let done = self.write_batch(&mut unsynced, sync);
+        if let Err(error) = &done {
+            self.poison.refuse(error);
+        }
         let mut forcing = self.forcing.lock();
         forcing.leader = false;
         forcing.unsynced = unsynced;
-        if let Ok(end) = done
+        if let Ok(end) = &done
             && sync
         {
-            self.flushed.store(end, Ordering::Release);
+            self.flushed.store(*end, Ordering::Release);
         }
         if forcing.waiting > 0 {
             self.force_done.notify_all();
         }
         drop(forcing);
-        let end = done?;
+        // Only now: whoever waited is refused already, and need not wait for who listens.
+        let end = done.map_err(|error| self.poison.stop(error))?;
         if sync && let Some(durable_lsn) = Lsn::new(end) {
             self.observers.emit(|| Event::Forced { durable_lsn });
         }
@@ -122,7 +126,10 @@ impl Log {
     }
 
     fn write_batch(&self, unsynced: &mut BTreeSet<u64>, sync: bool) -> Result<u64> {
-        let (batch, end) = self.append.lock().take_batch();
+        let mut appender = self.append.lock();
+        let (batch, end) = appender.take_batch();
+        self.end.store(end, Ordering::Release);
+        drop(appender);
         let geometry = self.segments.geometry();
         for chunk in batch.iter() {
             let number = geometry.segment_of(chunk.start);

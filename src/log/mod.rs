@@ -21,7 +21,8 @@
 //!
 //! Invariants:
 //! - `flushed_lsn <= end`, and both only grow;
-//! - bytes below `flushed_lsn` are never written again;
+//! - bytes below `flushed_lsn` are never changed again; where the log is padded to blocks, no block
+//!   that was written is written again;
 //! - a record is appended only where its segment is prepared;
 //! - after one failed write or sync nothing is appended, forced or acknowledged any more.
 //!
@@ -33,6 +34,7 @@ mod control;
 mod epochs;
 mod force;
 mod loaded;
+mod padding;
 mod poison;
 mod retained;
 mod scan;
@@ -55,6 +57,7 @@ pub use walk::{Found, LogWalk};
 
 use append::Appender;
 use force::Forcing;
+use padding::Padding;
 use space::LogSpace;
 
 use crate::config::Config;
@@ -66,6 +69,9 @@ use crate::sync::{AtomicU64, Condvar, Mutex, Ordering};
 
 /// Transactions that a checkpoint is sure to have room for on a full disk.
 const CHECKPOINT_TRANSACTIONS: usize = 256;
+/// Paddings of a restart beside those behind full records of its checkpoint: where the run begins,
+/// and behind the restart record, the checkpoint's begin record and its last end record.
+const RESTART_PADDINGS: u64 = 4;
 /// Log that is appended but not written before an appender writes it itself.
 const MOST_BUFFERED_BYTES: usize = 4 * 1024 * 1024;
 
@@ -85,6 +91,7 @@ pub struct Log {
     segments: Segments,
     page_size: usize,
     epoch: u64,
+    padding: Padding,
     /// Epochs of the log that is there; the current run is added when it begins.
     epochs: Mutex<Epochs>,
     append: Mutex<Appender>,
@@ -119,14 +126,18 @@ impl Log {
         let max_record = max_record_bytes(config.page_size);
         // A checkpoint's records do not cross segments either: twice its bytes is ample.
         let checkpoint = checkpoint_bytes(config.frames, CHECKPOINT_TRANSACTIONS) as u64;
-        let kept = geometry.segment_bytes + 2 * checkpoint;
-        let space = LogSpace::new(geometry, max_record, geometry.end(last), kept);
+        let padding = Padding::new(geometry, config.log_block);
+        let paddings = 2 * (checkpoint / max_record as u64 + RESTART_PADDINGS);
+        let kept = geometry.segment_bytes + 2 * checkpoint + paddings * padding.most();
+        let end = geometry.end(last);
+        let space = LogSpace::new(geometry, max_record, end, kept, padding.most());
         let at = position.end.get();
         Self {
             page_size: config.page_size,
             epoch: position.epoch,
+            padding,
             epochs: Mutex::new(epochs),
-            append: Mutex::new(Appender::new(position, geometry, space)),
+            append: Mutex::new(Appender::new(position, geometry, space, padding)),
             end: AtomicU64::new(at),
             flushed: AtomicU64::new(position.durable.get()),
             forcing: Mutex::new(Forcing::default()),
@@ -220,8 +231,14 @@ impl Log {
         }
     }
 
-    /// Promises room for `bytes` of records to a transaction, preparing segments where needed. To
-    /// be called without any latch held.
+    /// Log to reserve for a record of `length` bytes, and to spend when it is appended: the room it
+    /// takes, with the padding that may have to follow it.
+    pub fn price(&self, length: usize) -> u64 {
+        self.padding.price(length)
+    }
+
+    /// Promises room for `bytes` of records, by their [`Log::price`], to a transaction, preparing
+    /// segments where needed. To be called without any latch held.
     ///
     /// # Errors
     /// [`Error::DiskFull`]; nothing is reserved then.

@@ -16,24 +16,28 @@ pub struct Poison {
     listeners: Mutex<Vec<Listener>>,
 }
 
-/// Called once, with the reason.
-type Listener = Box<dyn Fn(&str) + Send + Sync>;
+/// Called once, with the failure.
+type Listener = Box<dyn Fn(&Error) + Send + Sync>;
 
 impl Poison {
     /// Stops the engine because of `error`; the first reason stands. Gives the error back.
     pub fn stop(&self, error: Error) -> Error {
-        let mut reason = self.reason.lock();
-        let first = reason.is_none();
-        let reason = reason.get_or_insert_with(|| error.to_string()).clone();
-        self.stopped.store(true, Ordering::Release);
-        if first {
-            self.listeners.lock().iter().for_each(|listener| listener(&reason));
-        }
+        self.refuse(&error);
+        // No lock is held meanwhile: whoever asks is refused at once, however long they take.
+        let listeners = std::mem::take(&mut *self.listeners.lock());
+        listeners.iter().for_each(|listener| listener(&error));
         error
     }
 
-    /// Lets `listener` know when the engine stops.
-    pub fn on_stop(&self, listener: Box<dyn Fn(&str) + Send + Sync>) {
+    /// The first half of [`Poison::stop`], for a caller who must let others go before it tells the
+    /// listeners: everything is refused from now on.
+    pub fn refuse(&self, error: &Error) {
+        self.reason.lock().get_or_insert_with(|| error.to_string());
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Lets `listener` know when the engine stops; they are told in the order in which they asked.
+    pub fn on_stop(&self, listener: Box<dyn Fn(&Error) + Send + Sync>) {
         self.listeners.lock().push(listener);
     }
 
@@ -46,5 +50,37 @@ impl Poison {
             return Ok(());
         }
         Err(Error::Poisoned { reason: self.reason.lock().clone().unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sync::{Arc, AtomicU64};
+
+    /// A listener may take long: it writes to a disk that has just failed.
+    #[test]
+    fn nobody_waits_for_the_listeners_to_be_refused_and_they_are_told_once() {
+        let poison = Arc::new(Poison::default());
+        let told = Arc::new(AtomicU64::new(0));
+        let (asked, counted) = (Arc::clone(&poison), Arc::clone(&told));
+        poison.on_stop(Box::new(move |_| {
+            let poison = Arc::clone(&asked);
+            let refused = thread::spawn(move || poison.check().is_err());
+            counted.fetch_add(u64::from(refused.join().unwrap()), Ordering::AcqRel);
+        }));
+        let stopper = thread::spawn(move || [(); 2].map(|()| poison.stop(Error::Closed)));
+        for _ in 0..2_000 {
+            if stopper.is_finished() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(stopper.is_finished(), "a listener was waited for");
+        assert_eq!(told.load(Ordering::Acquire), 1);
     }
 }

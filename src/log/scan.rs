@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Invariants:
-//! - a run whose restart record did not fit into its segment any more begins first in the next one; the
-//!   restart record's `durable_lsn` is the hole that it stands behind;
+//! - a run that could not, or, with padded blocks, must not begin at the hole itself begins at the next
+//!   multiple of 512 or of 4096 after it, or first in the next segment; its restart record's
+//!   `durable_lsn` is the hole that it stands behind;
 //! - nothing read is trusted before its checksum, which covers LSN and epoch, was right;
 //! - the epoch changes only at a restart record, and only upwards;
 //! - every pointer in a record that is handed out points backwards.
@@ -21,11 +22,11 @@
 use super::epochs::Epochs;
 use super::loaded::Loaded;
 use super::segment::Segments;
+use crate::config::{LARGE_LOG_BLOCK, SMALL_LOG_BLOCK};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::record::{
-    self, ALIGNMENT, EpochStart, LogRecord, RESTART_BYTES, Restart, max_record_bytes, padded,
-    peek_length,
+    self, ALIGNMENT, EpochStart, LogRecord, Restart, max_record_bytes, padded, peek_length,
 };
 
 /// Bytes read at once for a single record: most records are shorter.
@@ -178,8 +179,7 @@ impl<'s> LogScan<'s> {
         let rest = self.loaded.from(at);
         let Some(length) = peek_length(rest) else { return Ok(None) };
         if is_filler(rest) {
-            let fills = length == rest.len();
-            return Ok((fills && record::verify(rest, lsn, epoch)).then_some(length));
+            return Ok(record::verify(&rest[..length], lsn, epoch).then_some(length));
         }
         if length > self.max_record {
             return Ok(None);
@@ -191,30 +191,39 @@ impl<'s> LogScan<'s> {
         Ok(valid.then_some(length))
     }
 
-    /// A run that began at `end`, too near the end of the segment for its restart record, put that
-    /// first into the next one. It says itself that the log ended at `end`.
-    fn run_behind(&mut self, end: Lsn) -> Result<Option<Lsn>> {
+    /// The run that began behind the hole because it could not, or must not, begin at it: with a
+    /// restart record that says itself that the log ended there. Should two say so, the later run
+    /// counts.
+    fn run_behind(&mut self, hole: Lsn) -> Result<Option<Lsn>> {
         let geometry = self.segments.geometry();
-        if geometry.left_in_segment(end.get()) >= padded(RESTART_BYTES) as u64 {
+        let mut latest: Option<EpochStart> = None;
+        for block in [SMALL_LOG_BLOCK, LARGE_LOG_BLOCK] {
+            // The end of a segment is such a boundary too: then the next one's front is meant.
+            let at = geometry.record_position(hole.get().next_multiple_of(block));
+            if let Some(run) = self.run_at(at, hole)?
+                && latest.is_none_or(|latest| latest.epoch < run.epoch)
+            {
+                latest = Some(run);
+            }
+        }
+        Ok(latest.map(|run| run.lsn))
+    }
+
+    /// The run whose restart record stands at `at` and says that the log ended at `hole`.
+    fn run_at(&mut self, at: u64, hole: Lsn) -> Result<Option<EpochStart>> {
+        let geometry = self.segments.geometry();
+        if at <= hole.get() || !self.loaded.load(geometry.segment_of(at))? {
             return Ok(None);
         }
-        let next = geometry.segment_of(end.get()) + 1;
-        if !self.loaded.load(next)? {
-            return Ok(None);
-        }
-        let (at, epoch) = (geometry.first_record(next), self.epochs.at(end));
         let Some(lsn) = Lsn::new(at) else { return Ok(None) };
+        let before = self.epochs.at(hole);
         let bytes = self.loaded.from(at);
         let bytes = &bytes[..peek_length(bytes).unwrap_or(0)];
-        let began = match record::decode(bytes) {
-            Ok(LogRecord::Restart(restart)) => {
-                Some(restart.epoch) > epoch
-                    && restart.durable_lsn == end
-                    && record::verify(bytes, lsn, restart.epoch)
-            }
-            _ => false,
-        };
-        Ok(began.then_some(lsn))
+        let Ok(LogRecord::Restart(restart)) = record::decode(bytes) else { return Ok(None) };
+        let began = Some(restart.epoch) > before
+            && restart.durable_lsn == hole
+            && record::verify(bytes, lsn, restart.epoch);
+        Ok(began.then_some(EpochStart { lsn, epoch: restart.epoch }))
     }
 
     /// Searches behind the hole for a valid record that proves the hole had been durable. Gives

@@ -1,10 +1,10 @@
 //! Segments: the files that the endless log is cut into.
 //!
 //! Segment `n` (from 1) is the file `log/<n, 16 digits>.seg` and holds the bytes
-//! `(n - 1) * segment_bytes .. n * segment_bytes` of the log, the first 64 of them a header:
+//! `(n - 1) * segment_bytes .. n * segment_bytes` of the log, the first 4096 of them a header:
 //!
 //! ```text
-//!  0          8         12       16            32       40              48        64
+//!  0          8         12       16            32       40              48        4096
 //!  +----------+---------+--------+-------------+--------+---------------+---------+---- records …
 //!  | ARIESLOG | version | CRC-32 | database id | number | segment_bytes | zeros   |
 //!  +----------+---------+--------+-------------+--------+---------------+---------+----
@@ -14,6 +14,7 @@
 //! - a segment is *prepared* before any record is put into it: its space is written (zeros, synced),
 //!   then its header (synced), then its name (directory synced). A valid header therefore means that
 //!   no write into the segment can fail for want of space;
+//! - the header has a block of its own: no record is ever written into it;
 //! - a recycled segment gets its new header before its new name; the old records in it never
 //!   validate, because the checksum of a record covers its LSN;
 //! - numbers on disk are contiguous from the oldest required to the segment in which the log ends, and
@@ -34,11 +35,13 @@ use crate::sync::{Arc, Mutex};
 
 /// Name of the directory that holds the segments.
 pub const LOG_DIRECTORY: &str = "log";
-/// Bytes at the front of each segment that hold no records.
-pub const SEGMENT_HEADER_BYTES: u64 = size_of::<SegmentHeader>() as u64;
+/// Bytes at the front of each segment that hold no records: the header and zeros, a whole block, so
+/// that writing records never writes the header again.
+pub const SEGMENT_HEADER_BYTES: u64 = HEADER_BLOCK as u64;
 
 const MAGIC: [u8; 8] = *b"ARIESLOG";
 const VERSION: u32 = 1;
+const HEADER_BLOCK: usize = 4096;
 const ZERO_FILL_CHUNK: usize = 256 * 1024;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -334,7 +337,9 @@ impl Segments {
 
     fn write_header(&self, number: u64, file: &dyn DiskFile) -> Result<()> {
         let header = SegmentHeader::new(self.database_id, number, self.geometry.segment_bytes);
-        file.write_at(0, header.as_bytes())?;
+        let mut block = [0; HEADER_BLOCK];
+        block[..size_of::<SegmentHeader>()].copy_from_slice(header.as_bytes());
+        file.write_at(0, &block)?;
         file.sync_data()
     }
 

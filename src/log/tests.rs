@@ -3,6 +3,7 @@
 use std::thread;
 
 use super::*;
+use crate::config::LogBlock;
 use crate::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use crate::ids::TxnId;
 use crate::record::{End, EpochStart, HEADER_BYTES, LogRecord, TransactionLink};
@@ -25,6 +26,10 @@ fn segments(disk: &SimDisk) -> Segments {
 
 /// A log of two segments on a new disk, whose first run is epoch 1.
 fn log_on(disk: &SimDisk) -> Log {
+    log_padded_on(disk, LogBlock::Rewritten)
+}
+
+fn log_padded_on(disk: &SimDisk, log_block: LogBlock) -> Log {
     disk.create_directory(LOG_DIRECTORY).unwrap();
     disk.sync_directory("").unwrap();
     let segments = segments(disk);
@@ -32,7 +37,8 @@ fn log_on(disk: &SimDisk) -> Log {
     segments.prepare(2).unwrap();
     let start = lsn(SEGMENT_HEADER_BYTES);
     let position = LogPosition { end: start, durable: start, epoch: 1 };
-    let log = Log::new(segments, &config(), Epochs::default(), position, Observers::default());
+    let config = Config { log_block, ..config() };
+    let log = Log::new(segments, &config, Epochs::default(), position, Observers::default());
     log.began(start, start);
     log
 }
@@ -121,6 +127,22 @@ fn what_does_not_fit_leaves_filler_that_readers_step_over() {
     let at = log.append(&large, 0, |_| {}).unwrap();
     assert_eq!(at.get(), SEGMENT + SEGMENT_HEADER_BYTES);
     assert!(before < SEGMENT);
+}
+
+#[test]
+fn no_record_is_written_into_the_block_of_a_segment_s_header() {
+    let disk = SimDisk::new();
+    let log = log_on(&disk);
+    while log.end_lsn().get() < SEGMENT + SEGMENT_HEADER_BYTES + 400 {
+        append(&log, 1);
+    }
+    log.force_all().unwrap();
+    let geometry = log.segments().geometry();
+    for number in 1..=2 {
+        let segment = disk.read_file(&geometry.name(number)).unwrap();
+        assert!(segment[64..4_096].iter().all(|byte| *byte == 0), "segment {number}");
+        assert!(segment[4_096..4_136].iter().any(|byte| *byte != 0), "segment {number}");
+    }
 }
 
 /// A log may end exactly where a segment does, or so close that no record fits any more.
@@ -230,15 +252,45 @@ fn padded_len() -> u64 {
     crate::record::padded(record(1).len()) as u64
 }
 
+/// Readers step over filler by its length, wherever it stands.
+#[test]
+fn each_force_of_a_padded_log_ends_at_a_block_and_readers_find_every_record() {
+    for block in [512, 4_096] {
+        let disk = SimDisk::new();
+        let log = log_padded_on(&disk, LogBlock::Padded(block));
+        let mut numbers = 1..;
+        while log.end_lsn().get() < 3 * SEGMENT {
+            // One to nine records in a force: all kinds of room are left in the block.
+            for _ in 0..=log.end_lsn().get() / block % 9 {
+                append(&log, numbers.next().unwrap());
+            }
+            let end = log.force_all().unwrap().end().get();
+            let full = SEGMENT - end % SEGMENT < HEADER_BYTES as u64;
+            assert!(end.is_multiple_of(block) || full, "{end}");
+            let before = disk.io_count();
+            log.force_all().unwrap();
+            assert_eq!(disk.io_count(), before, "what is padded is not padded again");
+        }
+        let found = scan(&disk.crash(&Survivors::None), 1);
+        assert_eq!(found, (1..numbers.next().unwrap()).collect::<Vec<_>>());
+    }
+}
+
 /// What looks like a log that ends with its last segment has therefore lost one.
 #[test]
 fn a_prepared_segment_is_always_left_beyond_the_end() {
-    for size in (40..=200).step_by(8) {
+    let blocks = [LogBlock::Rewritten, LogBlock::Padded(512), LogBlock::Padded(4_096)];
+    for (size, block) in (40..=200).step_by(8).flat_map(|size| blocks.map(|block| (size, block))) {
         let disk = SimDisk::new();
-        let log = log_on(&disk);
+        let log = log_padded_on(&disk, block);
         disk.set_capacity(Some(0));
         let bytes = EncodedRecord::filler(size);
-        while log.append(&bytes, 0, |_| {}).is_ok() {}
+        while log.append(&bytes, 0, |_| {}).is_ok() {
+            if log.end_lsn().get().is_multiple_of(3) {
+                log.force_all().unwrap();
+            }
+        }
+        log.force_all().unwrap();
         let segments = log.segments();
         let next = segments.geometry().record_position(log.end_lsn().get());
         let number = segments.geometry().segment_of(next);

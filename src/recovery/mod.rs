@@ -11,6 +11,7 @@
 //! 1. **[`Analysis`]** reads from the last complete checkpoint to the end of the log and rebuilds both
 //!    tables: which pages may be older on disk than in the log, and which transactions have no end.
 //!    It changes nothing; if the log turns out to be damaged, opening ends here.
+//!    (Before it, where that is due, what the page cache shows is dropped: [`distrust`].)
 //! 2. **[`Redo`]** first makes certain that what was read is really on the disk (epoch, log tail,
 //!    double-write batch, pages), then *repeats history*: applies every change, the losers' too, that
 //!    a page does not have yet, as its pageLSN tells.
@@ -37,6 +38,7 @@
 
 mod analysis;
 mod damaged;
+pub mod distrust;
 mod held;
 mod history;
 mod in_doubt;
@@ -84,6 +86,13 @@ pub fn restart(
     observers: &Observers,
 ) -> Result<(Engine, RestartReport)> {
     let began = Instant::now();
+    let control = match distrust::must_reread(&control, config) {
+        false => control,
+        true => {
+            distrust::distrust_cache(disk.as_ref(), false, observers)?;
+            ControlFile::open(disk.as_ref())?
+        }
+    };
     let analysis = Analysis::run(disk, control, config, observers)?;
     let redo = analysis.make_durable()?;
     let undo = redo.run()?;

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use super::analysis::Analysis;
+use super::distrust;
 use super::history::{History, Repeated};
 use super::in_doubt::InDoubt;
 use super::report::{AnalysisReport, RedoReport};
 use super::tables::Rebuilt;
 use super::undo::UndoLosers;
 use crate::buffer::{BufferPool, DoubleWrite, Image, PagesFile};
-use crate::config::{Config, TornPageProtection};
+use crate::config::{Config, LogBlock, TornPageProtection};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
@@ -44,14 +45,16 @@ impl Redo {
     /// bytes that are not on the disk.
     pub(super) fn begin(analysis: Analysis) -> Result<Self> {
         let Analysis { mut control, config, observers, segments, tables, file, .. } = analysis;
+        // After that, what analysis read is what the device has.
+        let reread = distrust::must_reread(&control, &config);
+        let rewrite = config.log_block == LogBlock::Rewritten || !reread;
         let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
         let epoch = control.highest_epoch().max(logged) + 1;
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;
         })?;
-        let current = segments.geometry().segment_of(analysis.end.get());
-        segments.remove_strangers(current)?;
+        segments.remove_strangers(segments.geometry().segment_of(analysis.end.get()))?;
         let mut durable = MadeDurable {
             clean: analysis.clean,
             tail_rewritten: 0,
@@ -60,10 +63,8 @@ impl Redo {
         };
         let mut double_write = analysis.double_write;
         if !analysis.clean {
-            segments.make_headers_durable(current)?;
-            segments.make_names_durable(current)?;
-            durable.tail_rewritten = rewrite_tail(&segments, analysis.durable, analysis.end)?;
             let (from, to) = (analysis.durable, analysis.end);
+            durable.tail_rewritten = make_log_durable(&segments, from, to, rewrite)?;
             observers.emit(|| Event::TailRewritten { from, to });
         }
         let position = LogPosition { end: analysis.end, durable: analysis.end, epoch };
@@ -138,6 +139,19 @@ impl Redo {
         observers.emit(|| Event::RedoEnded { redone: repeated.redone });
         Ok(repeated)
     }
+}
+
+/// Makes the log durable that was read, from `from` to `to`: its names, and, if it is to be rewritten,
+/// headers and records. Gives how many bytes were written again.
+fn make_log_durable(segments: &Segments, from: Lsn, to: Lsn, rewrite: bool) -> Result<u64> {
+    let current = segments.geometry().segment_of(to.get());
+    if !rewrite {
+        segments.make_names_durable(current)?;
+        return Ok(0);
+    }
+    segments.make_headers_durable(current)?;
+    segments.make_names_durable(current)?;
+    rewrite_tail(segments, from, to)
 }
 
 /// Writes the log from `from` to `to` again, as it was read, and syncs it.

@@ -16,8 +16,8 @@ pub trait AfterCommit {
     /// Whether there is anything to do.
     fn is_needed(&self) -> bool;
 
-    /// Log that it takes, at most (bytes).
-    fn log_bytes(&self) -> u64;
+    /// Log to reserve for it, at most (bytes).
+    fn log_price(&self, log: &Log) -> u64;
 
     /// Does it, with redo-only updates of the committed transaction.
     ///
@@ -32,7 +32,7 @@ impl AfterCommit for () {
         false
     }
 
-    fn log_bytes(&self) -> u64 {
+    fn log_price(&self, _: &Log) -> u64 {
         0
     }
 
@@ -176,8 +176,8 @@ impl Transaction {
     pub(super) fn end_in_place(&mut self) -> Result<()> {
         let durable_lsn = self.manager.log().flushed_lsn();
         self.encoded.set(&LogRecord::End(End { link: self.link(), durable_lsn }));
-        let length = crate::record::padded(self.encoded.len()) as u64;
-        let spend = if self.reserved >= length { length } else { 0 };
+        let price = self.price();
+        let spend = if self.reserved >= price { price } else { 0 };
         let (manager, key) = (Arc::clone(&self.manager), self.key);
         let lsn = manager.log().append(&self.encoded, spend, |_| manager.remove(key))?;
         self.reserved -= spend;

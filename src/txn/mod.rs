@@ -52,20 +52,23 @@ use crate::buffer::PageWrite;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, PageId, TxnId};
+use crate::log::Log;
 use crate::page::{OpFault, PageOp};
 use crate::record::{
     COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord,
-    PAGE_IMAGE_FIELDS_BYTES, PageImage, TransactionLink, Undo, Update, padded,
+    PAGE_IMAGE_FIELDS_BYTES, PageImage, TransactionLink, Undo, Update,
 };
 use crate::sync::Arc;
 use crate::tables::{TransactionEntry, TransactionState};
 
 /// Bytes of an update record beside the bytes of its operation and of its undo, at most.
 const UPDATE_FIELDS: usize = HEADER_BYTES + 64;
-/// Log that a transaction needs to end, whichever way: rollback, commit and end records.
-const END_BYTES: u64 = 192;
-/// Log that the end of a nested top action needs.
-const NESTED_END_BYTES: u64 = 64;
+/// Records that a transaction needs to end, whichever way: rollback or commit, and end.
+const ENDING_RECORDS: u64 = 2;
+/// Bytes of each of them, at most.
+const ENDING_RECORD_BYTES: usize = 96;
+/// Bytes of the record that ends a nested top action, at most.
+const NESTED_END_BYTES: usize = 64;
 
 /// Whether an update is to be undone when its transaction rolls back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,8 +140,9 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::prepare_update`].
     pub fn prepare_updates(&mut self, count: usize, op_bytes: usize) -> Result<()> {
-        let most = padded(UPDATE_FIELDS + 2 * op_bytes) + padded(UPDATE_FIELDS + op_bytes);
-        self.reserve((count * most) as u64)
+        let log = self.manager.log();
+        let most = log.price(UPDATE_FIELDS + 2 * op_bytes) + log.price(UPDATE_FIELDS + op_bytes);
+        self.reserve(count as u64 * most)
     }
 
     /// Reserves log for one update of `op_bytes` bytes of payload that follows the commit record.
@@ -146,14 +150,14 @@ impl Transaction {
     /// # Errors
     /// [`Error::DiskFull`], as [`Transaction::prepare_update`].
     pub fn prepare_for_commit(&mut self, op_bytes: usize) -> Result<()> {
-        let most = redo_only_bytes(op_bytes);
+        let most = redo_only_price(self.manager.log(), op_bytes);
         self.reserve(most)?;
         self.owed += most;
         Ok(())
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<()> {
-        let first = if self.owed == 0 { END_BYTES } else { 0 };
+        let first = if self.owed == 0 { ending_price(self.manager.log()) } else { 0 };
         let needed = self.owed + first + bytes;
         if needed > self.reserved {
             self.manager.log().reserve(needed - self.reserved)?;
@@ -193,7 +197,7 @@ impl Transaction {
         self.encoded.set(&record);
         let owed = match undo {
             Undo::RedoOnly => 0,
-            Undo::Physical(op) => compensation_bytes(&op),
+            Undo::Physical(op) => compensation_price(self.manager.log(), &op),
         };
         let next = UndoNext::ThisRecord;
         page.publish_rec_lsn(self.manager.log().end_lsn());
@@ -223,7 +227,7 @@ impl Transaction {
         self.encoded.set(&record);
         page.publish_rec_lsn(self.manager.log().end_lsn());
         let lsn = self.append(UndoNext::At(undo_next_lsn), None)?;
-        self.owed = self.owed.saturating_sub(padded(self.encoded.len()) as u64);
+        self.owed = self.owed.saturating_sub(self.price());
         page.redo(&op, lsn);
         self.told(lsn, "Compensation", Some(page.page()));
         Ok(lsn)
@@ -239,15 +243,15 @@ impl Transaction {
         }
         let log = self.manager.log();
         let image = PageOp::image_of(page.bytes());
-        let bytes = padded(PAGE_IMAGE_FIELDS_BYTES + image.encoded_len()) as u64;
-        if !log.try_reserve(bytes) {
+        let price = log.price(PAGE_IMAGE_FIELDS_BYTES + image.encoded_len());
+        if !log.try_reserve(price) {
             return Ok(());
         }
         let (number, prev_page_lsn) = (page.page(), page.page_lsn());
         let record = PageImage { page: number, prev_page_lsn, op: image };
         self.encoded.set(&LogRecord::PageImage(record));
         page.publish_rec_lsn(log.end_lsn());
-        let lsn = log.append(&self.encoded, bytes, |_| {})?;
+        let lsn = log.append(&self.encoded, price, |_| {})?;
         page.imaged(lsn);
         let (txn, kind, page) = (None, "PageImage", Some(number));
         self.manager.observers().emit(|| Event::Appended { lsn, txn, kind, page });
@@ -267,10 +271,15 @@ impl Transaction {
         TransactionLink { txn: self.id, prev_lsn: self.entry.last_lsn }
     }
 
+    /// What the encoded record costs of what was reserved.
+    fn price(&self) -> u64 {
+        self.manager.log().price(self.encoded.len())
+    }
+
     /// Appends what is encoded; the line in the transaction table changes inside the append.
     fn append(&mut self, next: UndoNext, state: Option<TransactionState>) -> Result<Lsn> {
-        let length = padded(self.encoded.len()) as u64;
-        let spend = if self.reserved >= length { length } else { 0 };
+        let price = self.price();
+        let spend = if self.reserved >= price { price } else { 0 };
         let mut entry = self.entry;
         let lsn = self.manager.log().append(&self.encoded, spend, |lsn| {
             let next = match next {
@@ -302,15 +311,20 @@ impl Transaction {
     }
 }
 
-/// Bytes of a redo-only update record with an operation of `op_bytes` bytes of payload, at most.
+/// Log to reserve for a redo-only update with an operation of `op_bytes` bytes of payload, at most.
 #[must_use]
-pub const fn redo_only_bytes(op_bytes: usize) -> u64 {
-    padded(UPDATE_FIELDS + op_bytes) as u64
+pub fn redo_only_price(log: &Log, op_bytes: usize) -> u64 {
+    log.price(UPDATE_FIELDS + op_bytes)
 }
 
-/// Bytes of the compensation record that undoes an update by `op`.
-fn compensation_bytes(op: &PageOp<'_>) -> u64 {
-    padded(COMPENSATION_FIELDS_BYTES + op.encoded_len()) as u64
+/// Log that the compensation record takes which undoes an update by `op`.
+fn compensation_price(log: &Log, op: &PageOp<'_>) -> u64 {
+    log.price(COMPENSATION_FIELDS_BYTES + op.encoded_len())
+}
+
+/// Log that ending a transaction takes, whichever way.
+fn ending_price(log: &Log) -> u64 {
+    ENDING_RECORDS * log.price(ENDING_RECORD_BYTES)
 }
 
 impl Drop for Transaction {

@@ -27,7 +27,7 @@
 
 use super::commit::{AfterCommit, force_commit};
 use super::manager::{TransactionKey, TransactionManager};
-use super::{END_BYTES, Transaction, UndoNext, compensation_bytes};
+use super::{Transaction, UndoNext, compensation_price, ending_price};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, TxnId};
@@ -35,7 +35,7 @@ use crate::lock::{LockName, Mode};
 use crate::log::Log;
 use crate::record::{
     EncodedRecord, LogRecord, MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, Undo, locks_per_prepare,
-    max_record_bytes, padded, prepare_bytes,
+    max_record_bytes, prepare_bytes,
 };
 use crate::sync::Arc;
 use crate::tables::{TransactionEntry, TransactionState};
@@ -150,8 +150,10 @@ impl Transaction {
         let per_part = locks_per_prepare(global_id.len(), most);
         let shares: Vec<&[PreparedLock]> =
             if locks.is_empty() { vec![&[]] } else { locks.chunks(per_part).collect() };
-        let bytes = |share: &&[PreparedLock]| padded(prepare_bytes(global_id.len(), share.len()));
-        self.reserve(shares.iter().map(bytes).sum::<usize>() as u64)?;
+        let log = Arc::clone(self.manager.log());
+        let price =
+            |share: &&[PreparedLock]| log.price(prepare_bytes(global_id.len(), share.len()));
+        self.reserve(shares.iter().map(price).sum())?;
         let parts = u32::try_from(shares.len()).expect("far fewer than 2^32 parts");
         let mut last = None;
         for (part, share) in (0..parts).zip(shares) {
@@ -251,10 +253,10 @@ impl Deciding {
     pub fn reserve(&mut self, after: &impl AfterCommit) -> Result<()> {
         let log = Arc::clone(self.manager.log());
         let undo = bytes_to_undo(&log, self.in_doubt().entry.undo_next_lsn)?;
-        self.reserve_bytes(END_BYTES + undo + after.log_bytes())
+        self.reserve_log(ending_price(&log) + undo + after.log_price(&log))
     }
 
-    fn reserve_bytes(&mut self, bytes: u64) -> Result<()> {
+    fn reserve_log(&mut self, bytes: u64) -> Result<()> {
         if self.in_doubt().reserved == 0 {
             self.manager.log().reserve(bytes)?;
             self.in_doubt().reserved = bytes;
@@ -269,7 +271,8 @@ impl Deciding {
     /// [`Error::Poisoned`] and [`Error::OutcomeUnknown`] as for any commit; after a restart it has
     /// committed, or is in doubt again.
     pub fn commit(mut self, after: &impl AfterCommit) -> Result<Lsn> {
-        self.reserve_bytes(END_BYTES + after.log_bytes())?;
+        let log = Arc::clone(self.manager.log());
+        self.reserve_log(ending_price(&log) + after.log_price(&log))?;
         let committed = self.attach().commit(after);
         self.manager.give_up_claim(&self.global_id);
         committed
@@ -284,7 +287,7 @@ impl Deciding {
         let log = Arc::clone(self.manager.log());
         if self.in_doubt().reserved == 0 {
             let undo = bytes_to_undo(&log, self.in_doubt().entry.undo_next_lsn)?;
-            self.reserve_bytes(END_BYTES + undo)?;
+            self.reserve_log(ending_price(&log) + undo)?;
         }
         let rolled_back = self.attach().rollback();
         self.manager.give_up_claim(&self.global_id);
@@ -331,7 +334,7 @@ fn bytes_to_undo(log: &Log, undo_next_lsn: Option<Lsn>) -> Result<u64> {
         if let LogRecord::Update(update) = record
             && let Undo::Physical(op) = update.undo
         {
-            bytes += compensation_bytes(&op);
+            bytes += compensation_price(log, &op);
         }
     }
     Ok(bytes)

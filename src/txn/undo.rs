@@ -1,6 +1,6 @@
 //! Undoing: total rollback, rollback to a savepoint, nested top actions.
 
-use super::{END_BYTES, NESTED_END_BYTES, Transaction, UndoNext};
+use super::{NESTED_END_BYTES, Transaction, UndoNext, ending_price};
 use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -85,9 +85,11 @@ impl Transaction {
     }
 
     fn roll_back_whole(&mut self) -> Result<()> {
+        let log = Arc::clone(self.manager.log());
         if self.reserved == 0 {
-            if self.manager.log().try_reserve(END_BYTES) {
-                self.reserved = END_BYTES;
+            let price = ending_price(&log);
+            if log.try_reserve(price) {
+                self.reserved = price;
             } else if self.entry.last_lsn.is_none() {
                 return self.forgotten();
             }
@@ -193,13 +195,14 @@ impl Transaction {
     /// # Errors
     /// [`Error::DiskFull`]; nothing began then.
     pub fn begin_nested(&mut self) -> Result<()> {
-        self.reserve(NESTED_END_BYTES)?;
+        let price = self.manager.log().price(NESTED_END_BYTES);
+        self.reserve(price)?;
         self.nested.push(NestedStart {
             last_lsn: self.entry.last_lsn,
             undo_next_lsn: self.entry.undo_next_lsn,
             owed: self.owed,
         });
-        self.owed += NESTED_END_BYTES;
+        self.owed += price;
         Ok(())
     }
 

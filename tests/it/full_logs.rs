@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use aries::config::LogBlock;
 use aries::disk::{Disk, Fault, FaultKind, PendingKind, SimDisk, Survivors};
 use aries::ids::{PageId, SlotId, TxnId};
 use aries::page::{PageState, space_map};
@@ -22,13 +23,24 @@ fn options() -> Options {
         .background(false)
 }
 
+const LOG_BLOCKS: [LogBlock; 3] =
+    [LogBlock::Rewritten, LogBlock::Padded(512), LogBlock::Padded(4096)];
+
 fn open(disk: &SimDisk) -> Db {
-    options().open_on(Arc::new(disk.clone())).unwrap()
+    open_with(disk, LogBlock::Rewritten)
+}
+
+fn open_with(disk: &SimDisk, block: LogBlock) -> Db {
+    options().log_block(block).open_on(Arc::new(disk.clone())).unwrap()
 }
 
 fn with_record(bytes: &[u8]) -> (SimDisk, Db, PageId, SlotId) {
+    with_record_in(bytes, LogBlock::Rewritten)
+}
+
+fn with_record_in(bytes: &[u8], block: LogBlock) -> (SimDisk, Db, PageId, SlotId) {
     let disk = SimDisk::new();
-    let db = open(&disk);
+    let db = open_with(&disk, block);
     let mut txn = db.begin().unwrap();
     let page = txn.allocate_page().unwrap();
     let slot = txn.insert_record(page, bytes).unwrap();
@@ -39,7 +51,11 @@ fn with_record(bytes: &[u8]) -> (SimDisk, Db, PageId, SlotId) {
 /// On a full disk checkpoints stop before they take what a transaction needs to roll back.
 #[test]
 fn checkpoints_leave_the_log_that_rolling_back_needs() {
-    let (disk, db, page, slot) = with_record(b"alice 100");
+    LOG_BLOCKS.into_iter().for_each(checkpoints_leave_log);
+}
+
+fn checkpoints_leave_log(block: LogBlock) {
+    let (disk, db, page, slot) = with_record_in(b"alice 100", block);
     let mut txn = db.begin().unwrap();
     txn.write_record(page, slot, 6, b"999").unwrap();
     disk.set_capacity(Some(0));
@@ -49,21 +65,62 @@ fn checkpoints_leave_the_log_that_rolling_back_needs() {
     let mut txn = db.begin().unwrap();
     assert_eq!(txn.read_record(page, slot).unwrap().unwrap(), b"alice 100");
     txn.commit().unwrap();
-    open(&disk.crash(&Survivors::None));
+    open_with(&disk.crash(&Survivors::None), block);
+}
+
+/// On a full disk a transaction that was let change something can take it back, one step after the
+/// other with the log forced behind each, and so padded.
+#[test]
+fn rolling_back_never_meets_a_full_disk_however_often_the_log_is_forced() {
+    for block in LOG_BLOCKS {
+        let (disk, db, page, slot) = with_record_in(b"alice 100", block);
+        db.checkpoint().unwrap();
+        disk.set_capacity(Some(0));
+        let mut txn = db.begin().unwrap();
+        let mut savepoints = Vec::new();
+        let error = loop {
+            savepoints.push(txn.savepoint().unwrap());
+            let value = (savepoints.len() as u16).to_le_bytes();
+            if let Err(error) = txn.write_record(page, slot, 6, &value) {
+                break error;
+            }
+            if savepoints.len() % 3 == 0 {
+                db.force_log().unwrap();
+            }
+        };
+        assert!(error.is_disk_full(), "{block:?}: {error}");
+        let mut read_only = 0;
+        for savepoint in savepoints.iter().skip(1).rev() {
+            txn.rollback_to(*savepoint).unwrap();
+            db.force_log().unwrap();
+            // Others go on taking what they can get.
+            read_only += u64::from(db.checkpoint().is_err());
+        }
+        assert!(savepoints.len() > 4, "{block:?}: only {} updates", savepoints.len());
+        assert!(read_only > 0, "{block:?}: checkpoints were refused, too");
+        txn.rollback().unwrap();
+        db.force_log().unwrap();
+        let db = open_with(&disk.crash(&Survivors::None), block);
+        let mut txn = db.begin().unwrap();
+        assert_eq!(txn.read_record(page, slot).unwrap().unwrap(), b"alice 100");
+    }
 }
 
 /// However often: what is kept for restart is not used up, for each restart truncates the log.
 #[test]
 fn a_database_on_a_full_disk_can_be_opened_for_ever() {
-    let (mut disk, db, page, slot) = with_record(b"alice 100");
-    drop(db);
-    disk.set_capacity(Some(0));
-    for _ in 0..3_000 {
-        disk = disk.crash(&Survivors::None);
-        open(&disk);
+    for block in LOG_BLOCKS {
+        let (mut disk, db, page, slot) = with_record_in(b"alice 100", block);
+        drop(db);
+        disk.set_capacity(Some(0));
+        let times = if block == LogBlock::Rewritten { 3_000 } else { 300 };
+        for _ in 0..times {
+            disk = disk.crash(&Survivors::None);
+            open_with(&disk, block);
+        }
+        let mut txn = open_with(&disk, block).begin().unwrap();
+        assert_eq!(txn.read_record(page, slot).unwrap().unwrap(), b"alice 100");
     }
-    let mut txn = open(&disk).begin().unwrap();
-    assert_eq!(txn.read_record(page, slot).unwrap().unwrap(), b"alice 100");
 }
 
 /// Whoever allocates a page and is told that it failed has no page.

@@ -3,24 +3,46 @@
 
 use std::sync::Arc;
 
+use aries::config::LogBlock;
 use aries::disk::{SimDisk, Survivors};
 use aries::{Db, Options};
 
 const SEGMENT: u64 = 65_536;
 
 fn open(disk: &SimDisk) -> Db {
+    open_with(disk, LogBlock::Rewritten)
+}
+
+fn open_with(disk: &SimDisk, block: LogBlock) -> Db {
     Options::new()
         .page_size(512)
         .segment_bytes(SEGMENT)
         .buffer_pool_bytes(16 * 512)
         .background(false)
+        .log_block(block)
         .open_on(Arc::new(disk.clone()))
         .unwrap()
 }
 
 #[test]
 fn a_run_may_begin_wherever_the_one_before_ended() {
-    for left in (0..160).step_by(8) {
+    let padded = [LogBlock::Padded(512), LogBlock::Padded(4096)];
+    // Two sectors, and around the last block's begin: there the next run's place changes.
+    for left in (0..1_040).chain(4_000..4_200).step_by(8) {
+        for block in padded {
+            a_run_begins(left, block, LogBlock::Rewritten);
+        }
+        a_run_begins(left, padded[0], padded[1]);
+        if left < 160 {
+            a_run_begins(left, LogBlock::Rewritten, LogBlock::Rewritten);
+        }
+    }
+}
+
+/// The log of the first run, not padded, ends `left` bytes before its segment does; `second` and
+/// `third` are how those of the next runs are written.
+fn a_run_begins(left: u64, second: LogBlock, third: LogBlock) {
+    {
         let disk = SimDisk::new();
         let db = open(&disk);
         let mut txn = db.begin().unwrap();
@@ -31,14 +53,18 @@ fn a_run_may_begin_wherever_the_one_before_ended() {
         assert_eq!(left_in_segment(&db), left);
 
         let disk = disk.crash(&Survivors::None);
-        let db = open(&disk);
+        let db = open_with(&disk, second);
+        let began = db.restart_report().undo.restart_lsn.get();
+        if let LogBlock::Padded(bytes) = second {
+            assert_eq!(began % bytes, 0, "{left} bytes left, {second:?}");
+        }
         let mut txn = db.begin().unwrap();
         txn.write_record(page, slot, 0, b"acknowledged").unwrap();
         txn.commit().unwrap();
-        let db = open(&disk.crash(&Survivors::None));
+        let db = open_with(&disk.crash(&Survivors::None), third);
         let mut txn = db.begin().unwrap();
         let record = txn.read_record(page, slot).unwrap().unwrap();
-        assert_eq!(&record[..12], b"acknowledged", "with {left} bytes left in the segment");
+        assert_eq!(&record[..12], b"acknowledged", "{left} bytes left, then {second:?}, {third:?}");
     }
 }
 

@@ -13,6 +13,7 @@ mod histories;
 #[cfg(feature = "cli")]
 mod kill;
 mod log_ends;
+mod padded_log;
 mod parallel_redo;
 mod scenarios;
 mod smoke;

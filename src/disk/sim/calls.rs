@@ -136,6 +136,18 @@ impl Disk for SimDisk {
         state.forget_unreachable();
         Ok(())
     }
+
+    fn drop_cache(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        if let Err(failure) = state.begin("drop the cache of", "", Access::Sync) {
+            state.abandon(|_| true);
+            return Err(failure);
+        }
+        state.sync(|_| true);
+        state.drop_cache();
+        state.forget_unreachable();
+        Ok(())
+    }
 }
 
 /// An open file. Its name may change, its inode does not.

@@ -188,7 +188,7 @@ fn a_segment_missing_in_the_middle_is_named_with_its_lsn() {
         assert_names(&error, &name);
         let lsn = match number {
             1 => db.stats().oldest_required_lsn.to_string(),
-            _ => format!("{:012}", (number - 1) * 65_536 + 64),
+            _ => format!("{:012}", (number - 1) * 65_536 + 4_096),
         };
         assert!(error.to_string().contains(&lsn), "{error}");
     }

@@ -160,7 +160,7 @@ fn a_damaged_header_of_a_segment_that_holds_records_is_refused() {
     let disk = SimDisk::new();
     let db = try_open(&disk).unwrap();
     let mut work = Work::default();
-    while db.stats().end_lsn.get() < SEGMENT_BYTES + 3000 {
+    while db.stats().end_lsn.get() < SEGMENT_BYTES + 7000 {
         work.commit_one(&db, &value(db.stats().end_lsn.get(), 300)).unwrap();
     }
     let image = image(&disk);
@@ -197,7 +197,7 @@ fn segments_missing_at_the_end_of_the_log_are_refused() {
     let disk = SimDisk::new();
     let db = try_open(&disk).unwrap();
     let mut work = Work::default();
-    while db.stats().end_lsn.get() < SEGMENT_BYTES + 3000 {
+    while db.stats().end_lsn.get() < SEGMENT_BYTES + 7000 {
         work.commit_one(&db, &value(db.stats().end_lsn.get(), 300)).unwrap();
     }
     // A log always has a prepared segment ahead: one that ends with its last segment was cut.

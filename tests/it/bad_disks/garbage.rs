@@ -195,7 +195,7 @@ fn mend_record(record: &mut [u8], lsn: u64, epoch: u64) {
 
 /// Offsets and lengths of the records in a segment.
 fn records(segment: &[u8]) -> Vec<(usize, usize)> {
-    let mut at = 64;
+    let mut at = 4_096;
     let mut found = Vec::new();
     while let Some(length) = segment.get(at..at + 4) {
         let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;

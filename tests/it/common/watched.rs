@@ -1,18 +1,21 @@
 //! A disk that says what is about to be done to it.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use aries::Result;
 use aries::disk::{Disk, DiskFile, LogBytes, SimDisk};
 
-/// One I/O: which operation on which name.
+/// One I/O: which operation on which name, and, if it writes, on which bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Call {
     /// "read", "write", "sync", …
     pub operation: &'static str,
     /// The file or directory.
     pub name: String,
+    /// The bytes that are written; empty for other operations.
+    pub range: Range<u64>,
 }
 
 type Watch = Arc<dyn Fn(&Call) -> Result<()> + Send + Sync>;
@@ -34,7 +37,7 @@ impl WatchedDisk {
     }
 
     fn tell(&self, operation: &'static str, name: &str) -> Result<()> {
-        (self.watch)(&Call { operation, name: name.to_owned() })
+        (self.watch)(&Call { operation, name: name.to_owned(), range: 0..0 })
     }
 
     fn watched(&self, name: &str, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
@@ -81,6 +84,11 @@ impl Disk for WatchedDisk {
         self.tell("sync", directory)?;
         self.inner.sync_directory(directory)
     }
+
+    fn drop_cache(&self) -> Result<()> {
+        self.tell("drop cache", "")?;
+        Disk::drop_cache(&self.inner)
+    }
 }
 
 struct WatchedFile {
@@ -91,7 +99,11 @@ struct WatchedFile {
 
 impl WatchedFile {
     fn tell(&self, operation: &'static str) -> Result<()> {
-        (self.watch)(&Call { operation, name: self.name.clone() })
+        self.tell_of(operation, 0..0)
+    }
+
+    fn tell_of(&self, operation: &'static str, range: Range<u64>) -> Result<()> {
+        (self.watch)(&Call { operation, name: self.name.clone(), range })
     }
 }
 
@@ -102,7 +114,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.tell("write")?;
+        self.tell_of("write", offset..offset + bytes.len() as u64)?;
         self.inner.write_at(offset, bytes)
     }
 

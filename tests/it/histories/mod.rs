@@ -18,6 +18,8 @@ use proptest::strategy::Union;
 use proptest::test_runner::{Config, FileFailurePersistence};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
+use aries::config::LogBlock;
+
 use steps::{Failure, Fate, Fault, SESSIONS, Step, Work};
 use world::World;
 
@@ -175,7 +177,8 @@ fn failure() -> impl Strategy<Value = Step> {
 fn fault(within: u16) -> impl Strategy<Value = Fault> {
     let failure = prop_oneof![
         3 => fate().prop_map(Failure::Power),
-        1 => any::<bool>().prop_map(|drop_cache| Failure::InputOutput { drop_cache }),
+        1 => any::<(bool, bool)>()
+            .prop_map(|(drop_cache, marked)| Failure::InputOutput { drop_cache, marked }),
     ];
     (0..within, failure).prop_map(|(after, failure)| Fault { after, failure })
 }
@@ -212,11 +215,38 @@ impl StateMachineTest for Histories {
     }
 }
 
-fn config() -> Config {
+/// The same, with a log that is padded in one run and not in the next.
+struct PaddedHistories;
+
+impl StateMachineTest for PaddedHistories {
+    type SystemUnderTest = World;
+    type Reference = Outline;
+
+    fn init_test(_: &Outline) -> World {
+        let mut world = World::new(&[
+            LogBlock::Padded(512),
+            LogBlock::Padded(4096),
+            LogBlock::Rewritten,
+            LogBlock::Padded(512),
+        ]);
+        world.recover(&[]);
+        world
+    }
+
+    fn apply(world: World, outline: &Outline, step: Step) -> World {
+        Histories::apply(world, outline, step)
+    }
+
+    fn teardown(world: World, outline: Outline) {
+        Histories::teardown(world, outline);
+    }
+}
+
+fn config(cases: u32) -> Config {
     let asked_for = std::env::var_os("PROPTEST_CASES").is_some();
     let default = Config::default();
     Config {
-        cases: if asked_for { default.cases } else { 1000 },
+        cases: if asked_for { default.cases } else { cases },
         max_shrink_iters: 20_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "tests/it/histories/regressions.txt",
@@ -226,9 +256,17 @@ fn config() -> Config {
 }
 
 prop_state_machine! {
-    #![proptest_config(config())]
+    #![proptest_config(config(1000))]
 
     /// Whatever happens, in whatever order: what was acknowledged is there, and nothing else.
     #[test]
     fn any_history_survives_any_crash(sequential 1..150 => Histories);
+}
+
+prop_state_machine! {
+    #![proptest_config(config(300))]
+
+    /// Also where no durable block of the log is written again, whatever the run before did.
+    #[test]
+    fn any_history_survives_any_crash_with_padded_logs(sequential 1..150 => PaddedHistories);
 }

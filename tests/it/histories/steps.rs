@@ -60,7 +60,7 @@ pub enum Failure {
     /// The power goes off.
     Power(Fate),
     /// An I/O fails, once. The engine is opened anew, with its cached pages dropped or not.
-    InputOutput { drop_cache: bool },
+    InputOutput { drop_cache: bool, marked: bool },
 }
 
 /// A failure, so many I/Os from now.

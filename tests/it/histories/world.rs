@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aries::checkpoint::Begun;
+use aries::config::LogBlock;
 use aries::disk::{self, FaultKind, SimDisk, Survivors};
 use aries::ids::{Lsn, PageId, TxnId};
 use aries::txn::CommitTicket;
@@ -22,9 +23,15 @@ struct Session {
     savepoints: Savepoints,
 }
 
+/// How the log's blocks are written, at each open in turn.
+pub type LogBlocks = &'static [LogBlock];
+
 #[derive(Default)]
 pub struct World {
     pub disk: SimDisk,
+    /// The default where there are none.
+    log_blocks: LogBlocks,
+    opened: usize,
     db: Option<Db>,
     sessions: [Option<Session>; SESSIONS],
     tickets: Vec<CommitTicket>,
@@ -51,10 +58,6 @@ pub fn options() -> Options {
         .background(false)
 }
 
-fn open(disk: &SimDisk, journal: &Journal) -> Result<Db> {
-    options().observer(Arc::new(journal.clone())).open_on(Arc::new(disk.clone()))
-}
-
 /// What survives on this disk.
 pub fn survivors(disk: &SimDisk, fate: Fate) -> Survivors {
     let ids: Vec<u64> = disk.pending().iter().map(|change| change.id).collect();
@@ -72,6 +75,19 @@ pub fn survivors(disk: &SimDisk, fate: Fate) -> Survivors {
 }
 
 impl World {
+    /// On an empty disk.
+    pub fn new(log_blocks: LogBlocks) -> Self {
+        Self { log_blocks, ..Self::default() }
+    }
+
+    fn open(&self, disk: &SimDisk, journal: &Journal) -> Result<Db> {
+        let mut blocks = self.log_blocks.iter().cycle().skip(self.opened);
+        options()
+            .log_block(blocks.next().copied().unwrap_or_default())
+            .observer(Arc::new(journal.clone()))
+            .open_on(Arc::new(disk.clone()))
+    }
+
     pub fn db(&self) -> &Db {
         self.db.as_ref().expect("the database is open")
     }
@@ -90,6 +106,8 @@ impl World {
     pub fn fork(&self, disk: SimDisk) -> Self {
         Self {
             disk,
+            log_blocks: self.log_blocks,
+            opened: self.opened,
             journal: self.journal.fork(),
             oracle: self.oracle.clone(),
             acknowledged: self.acknowledged.clone(),
@@ -343,8 +361,11 @@ impl World {
         assert!(plausible, "{failure:?} led to: {error}");
         match failure {
             Failure::Power(fate) => self.power_failure(fate),
-            Failure::InputOutput { drop_cache } => {
+            Failure::InputOutput { drop_cache, marked } => {
                 self.kill();
+                if !marked {
+                    self.disk.remove_file("distrust");
+                }
                 if drop_cache {
                     self.disk.drop_cache();
                 }
@@ -401,7 +422,8 @@ impl World {
     /// Those of opening it.
     pub fn reopen(&mut self) -> Result<()> {
         every_number_of_threads_agrees(&self.disk, FRAMES);
-        let opened = open(&self.disk, &self.journal);
+        let opened = self.open(&self.disk, &self.journal);
+        self.opened += 1;
         if let Some(end) = self.journal.take_log_end() {
             let lost: Vec<&Lsn> = self.acknowledged.iter().filter(|lsn| **lsn >= end).collect();
             assert!(lost.is_empty(), "acknowledged, but beyond the end of the log {end}: {lost:?}");
@@ -429,7 +451,8 @@ impl World {
 
     /// A second crash, right after recovery, changes nothing.
     fn recover_once_more(&self) {
-        let db = open(&self.disk.crash(&Survivors::None), &Journal::default()).unwrap();
+        let disk = self.disk.crash(&Survivors::None);
+        let db = self.open(&disk, &Journal::default()).unwrap();
         let undo = &db.restart_report().undo;
         assert_eq!((undo.losers, undo.compensations, undo.ended), (0, 0, 0));
         audit::open_database(&db, self.oracle.model.running()).unwrap();

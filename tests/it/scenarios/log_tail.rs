@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use aries::disk::{Disk, Fault, FaultKind, PendingKind, SimDisk, Survivors};
 use aries::error::Place;
 use aries::ids::{Lsn, PageId, SlotId};
+use aries::log::SEGMENT_HEADER_BYTES;
 use aries::{Error, Transaction, record};
 
 use crate::common::{Story, cut_log, end_of_record, image, try_open};
@@ -132,17 +133,18 @@ fn torn_tail_across_segments() {
     let (from, acknowledged) = (story.db.stats().flushed_lsn.get() as usize, story.contents());
     let mut last = story.begin();
     let mut page = 2;
-    while story.db.stats().end_lsn.get() < BORDER as u64 + 300 {
+    while story.db.stats().end_lsn.get() < BORDER as u64 + SEGMENT_HEADER_BYTES + 236 {
         story.update(&mut last, page);
         page += 1;
     }
     last.commit().unwrap();
     let to = story.db.stats().flushed_lsn.get() as usize;
     let whole = names.map(|name| story.disk.read_file(name).unwrap());
-    for cut in (from..=to).filter(|cut| !(BORDER..BORDER + 64).contains(cut) || cut % 64 == 0) {
+    let header = BORDER..BORDER + SEGMENT_HEADER_BYTES as usize;
+    for cut in (from..=to).filter(|cut| !header.contains(cut) || *cut == BORDER) {
         let mut torn = whole.clone();
         torn[0][cut.min(BORDER)..].fill(0);
-        torn[1][(cut.max(BORDER + 64) - BORDER)..].fill(0);
+        torn[1][(cut.max(header.end) - BORDER)..].fill(0);
         let disk = story.disk.crash(&Survivors::None);
         names.iter().zip(&torn).for_each(|(name, bytes)| disk.write_file(name, bytes));
         let after = story.resume_on(&disk);

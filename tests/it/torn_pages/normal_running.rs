@@ -7,6 +7,7 @@ use aries::config::TornPageProtection;
 use aries::disk::{Fault, FaultKind, SimDisk, Survivors};
 use aries::event::Event;
 use aries::ids::{Lsn, PageId, SlotId};
+use aries::log::SEGMENT_HEADER_BYTES;
 use aries::{Db, Error, page};
 
 use super::{ALL, assert_names_page};
@@ -89,9 +90,10 @@ fn a_log_that_cannot_be_read_is_of_no_help() {
     let story = Story::new();
     evict_nine(&story.db);
     flip_nine(&story.disk);
-    story.disk.flip_bit("log/0000000000000001.seg", 500, 1).unwrap();
+    let in_log = SEGMENT_HEADER_BYTES + 436;
+    story.disk.flip_bit("log/0000000000000001.seg", in_log, 1).unwrap();
     assert_names_page(&read_nine(&story.db).unwrap_err());
-    story.disk.flip_bit("log/0000000000000001.seg", 500, 1).unwrap();
+    story.disk.flip_bit("log/0000000000000001.seg", in_log, 1).unwrap();
     let (at, kind) = (story.disk.io_count() + 1, FaultKind::InputOutputError);
     story.disk.inject(Fault { at, kind, forever: false });
     assert!(matches!(read_nine(&story.db), Err(Error::Io { .. })));
@@ -136,7 +138,7 @@ fn pages_are_rebuilt_while_the_log_is_truncated() {
             done.store(true, Ordering::Relaxed);
         });
         while !done.load(Ordering::Relaxed) || reported == 0 {
-            (10..=24).for_each(|page| drop(story.db.fix_page(PageId(page)).unwrap()));
+            evict_nine(&story.db);
             flip_nine(&story.disk);
             match read_nine(&story.db) {
                 Ok(record) => {

@@ -73,6 +73,8 @@
 mod hasher;
 #[cfg(test)]
 mod invariants;
+#[cfg(all(test, loom))]
+mod models;
 mod table;
 #[cfg(test)]
 mod tests;

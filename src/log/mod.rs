@@ -32,6 +32,8 @@ mod append;
 mod control;
 mod epochs;
 mod force;
+#[cfg(all(test, loom))]
+pub(crate) mod models;
 mod poison;
 mod scan;
 mod segment;

@@ -1,0 +1,47 @@
+//! The rules that the models watch over, by name.
+
+/// Lists the rules, each with the model that must fail when it is broken, and with words of that
+/// failure.
+macro_rules! rules {
+    ($($(#[$doc:meta])+ $rule:ident: $model:literal, $failure:literal;)+) => {
+        /// A rule of the engine that a model can break.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Rule {
+            $($(#[$doc])+ $rule,)+
+        }
+
+        #[cfg(all(test, loom))]
+        impl Rule {
+            /// All rules, each with its model and with words of its failure.
+            pub(super) const ALL: &[(Self, &str, &str)] =
+                &[$((Self::$rule, $model, $failure)),+];
+        }
+    };
+}
+
+rules! {
+    /// `flushed_lsn` moves when the log is synced, not when it is written.
+    FlushedAfterSync: "log::models::a_forced_record_is_durable", "is not durable";
+    /// A leader that is done wakes those who wait for it.
+    NotifyAfterForce: "log::models::nobody_waits_for_ever", "deadlock";
+    /// A record that begins at `flushed_lsn` is not durable.
+    FlushedIsExclusive: "log::models::a_ticket_is_waited_for_by_another_thread",
+        "a force covers what it was asked for";
+    /// A lock that is granted wakes the one who waited for it.
+    GrantWakes: "lock::models::a_queue_of_three", "deadlock";
+    /// Who would wait for itself is refused.
+    CirclesAreRefused: "lock::models::a_circle_has_one_victim", "deadlock";
+}
+
+/// Whether the model that is running breaks `rule`.
+#[cfg(not(all(test, loom)))]
+#[inline]
+pub(crate) const fn broken(_: Rule) -> bool {
+    false
+}
+
+/// Whether the model that is running breaks `rule`.
+#[cfg(all(test, loom))]
+pub(crate) fn broken(rule: Rule) -> bool {
+    super::model::broken_rule() == Some(rule)
+}

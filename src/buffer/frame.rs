@@ -1,7 +1,7 @@
 //! One frame of the pool: room for a page, its latch, and how dirty it is.
 
 use crate::ids::{Lsn, PageId};
-use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, Rule, RwLock, broken};
 
 /// What the latch guards.
 #[derive(Default)]
@@ -70,7 +70,8 @@ impl Dirty {
     pub fn end_write(&mut self) {
         assert!(self.writing, "a write was under way");
         self.writing = false;
-        self.rec_lsn = self.next_rec_lsn.take();
+        let next_rec_lsn = self.next_rec_lsn.take();
+        self.rec_lsn = if broken(Rule::NextRecLsnCounts) { None } else { next_rec_lsn };
         self.assert_invariants();
     }
 

@@ -31,6 +31,8 @@
 mod double_write;
 mod frame;
 mod guard;
+#[cfg(all(test, loom))]
+pub(crate) mod models;
 mod pages_file;
 mod write;
 
@@ -50,7 +52,9 @@ use crate::event::{Event, Observers};
 use crate::ids::PageId;
 use crate::log::{ControlFile, Log};
 use crate::page;
-use crate::sync::{Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLockWriteGuard};
+use crate::sync::{
+    Arc, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Rule, RwLockWriteGuard, broken,
+};
 
 /// How long somebody waits for a frame when all are fixed, in all and at a time: fixes are short, so
 /// a frame that does not come free soon will not come free at all.
@@ -224,6 +228,7 @@ impl BufferPool {
         loop {
             let mut table = self.table.lock();
             if let Some(&frame) = table.frames.get(&page) {
+                let table = (!broken(Rule::FixedUnderTable)).then_some(table);
                 self.frames[frame].fix();
                 drop(table);
                 self.hits.fetch_add(1, Ordering::Relaxed);
@@ -231,6 +236,10 @@ impl BufferPool {
             }
             match self.victim(&mut table) {
                 Victim::Clean(frame) => {
+                    if broken(Rule::LookedUpAndEnteredAtOnce) {
+                        drop(table);
+                        table = self.table.lock();
+                    }
                     self.load(table, page, frame)?;
                     return Ok(frame);
                 }
@@ -269,7 +278,8 @@ impl BufferPool {
                 continue;
             }
             let state = *frame.dirty.lock();
-            if state.writing || state.rec_lsn.is_some() {
+            let is_dirty = state.writing || state.rec_lsn.is_some();
+            if is_dirty && !broken(Rule::DirtyFramesStay) {
                 dirty = true;
             } else if !frame.take_reference() {
                 return Victim::Clean(index);
@@ -319,7 +329,7 @@ impl BufferPool {
 
 impl Drop for BufferPool {
     fn drop(&mut self) {
-        let leaked = self.frames.iter().any(|frame| frame.fixes() > 0);
-        debug_assert!(!leaked || std::thread::panicking(), "a page was fixed and never unfixed");
+        let leaked = || self.frames.iter().any(|frame| frame.fixes() > 0);
+        debug_assert!(std::thread::panicking() || !leaked(), "a page was fixed and never unfixed");
     }
 }

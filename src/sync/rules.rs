@@ -27,6 +27,18 @@ rules! {
     /// A record that begins at `flushed_lsn` is not durable.
     FlushedIsExclusive: "log::models::a_ticket_is_waited_for_by_another_thread",
         "a force covers what it was asked for";
+    /// A page is clean when its write is synced, not when it is written.
+    CleanAfterSync: "buffer::models::a_change_during_the_write_is_not_lost", "is lost";
+    /// What changed while a page was written keeps it dirty.
+    NextRecLsnCounts: "buffer::models::a_change_during_the_write_is_not_lost", "is lost";
+    /// A frame with a dirty page is not given to another page.
+    DirtyFramesStay: "buffer::models::a_change_is_not_lost_when_its_frame_is_wanted",
+        "comes back as it was changed";
+    /// A page that is not in the page table is entered before the table is unlocked.
+    LookedUpAndEnteredAtOnce: "buffer::models::a_page_is_read_into_one_frame", "the page is read once";
+    /// A page is fixed before the page table, which says where it is, is unlocked.
+    FixedUnderTable: "buffer::models::a_page_that_is_wanted_stays",
+        "a page that is not fixed is not latched";
     /// A lock that is granted wakes the one who waited for it.
     GrantWakes: "lock::models::a_queue_of_three", "deadlock";
     /// Who would wait for itself is refused.

@@ -39,6 +39,17 @@ rules! {
     /// A page is fixed before the page table, which says where it is, is unlocked.
     FixedUnderTable: "buffer::models::a_page_that_is_wanted_stays",
         "a page that is not fixed is not latched";
+    /// A transaction's state changes inside the append of its record.
+    StateInsideAppend: "checkpoint::models::a_commit_is_not_missed",
+        "a committed transaction is active";
+    /// A transaction leaves the table inside the append of its end record.
+    EndInsideAppend: "checkpoint::models::a_commit_is_not_missed",
+        "a transaction that ended comes back";
+    /// A page enters the dirty page table before its change is logged.
+    RecLsnBeforeAppend: "checkpoint::models::a_change_is_not_missed", "misses the page";
+    /// Who reads what a deferred commit wrote knows what to wait for.
+    DeferredBeforeRelease: "txn::models::what_was_read_is_durable_when_the_reader_commits",
+        "what was read is not durable";
     /// A lock that is granted wakes the one who waited for it.
     GrantWakes: "lock::models::a_queue_of_three", "deadlock";
     /// Who would wait for itself is refused.

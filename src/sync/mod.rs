@@ -15,7 +15,7 @@
 //! flag gets the real locks.
 //!
 //! A model that cannot fail proves nothing. So each rule that a model watches over has a name, a
-//! [`Rule`], and one line of the engine asks [`broken`] whether to break it. Only models ever hear
+//! `Rule`, and one line of the engine asks `broken` whether to break it. Only models ever hear
 //! "yes"; for everybody else the question is a constant, and the line is compiled away.
 
 #[cfg(all(test, loom))]

@@ -23,6 +23,9 @@
 //!
 //! Source: ARIES, section 5.4.
 
+#[cfg(all(test, loom))]
+mod models;
+
 use crate::buffer::BufferPool;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};

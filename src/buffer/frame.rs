@@ -1,7 +1,7 @@
 //! One frame of the pool: room for a page, its latch, and how dirty it is.
 
 use crate::ids::{Lsn, PageId};
-use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, RwLock};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, Rule, RwLock, broken};
 
 /// What the latch guards.
 #[derive(Default)]
@@ -91,6 +91,9 @@ impl Dirty {
     pub fn end_write(&mut self) {
         assert!(self.writing, "a write was under way");
         self.writing = false;
+        if broken(Rule::NextRecLsnCounts) {
+            (self.next_rec_lsn, self.next_imaged) = (None, false);
+        }
         self.rec_lsn = self.next_rec_lsn.take();
         self.imaged = std::mem::take(&mut self.next_imaged);
         self.assert_invariants();

@@ -33,6 +33,8 @@
 mod double_write;
 mod frame;
 mod guard;
+#[cfg(all(test, loom))]
+pub(crate) mod models;
 mod pages_file;
 mod repair;
 mod write;
@@ -55,7 +57,8 @@ use crate::ids::{BuildNumberHasher, PageId};
 use crate::log::{ControlFile, Log};
 use crate::page;
 use crate::sync::{
-    Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, RwLockWriteGuard,
+    Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Rule, RwLockWriteGuard,
+    broken,
 };
 
 /// How long somebody waits for a frame when all are fixed, in all and at a time: fixes are short, so
@@ -247,6 +250,7 @@ impl BufferPool {
         loop {
             let mut table = self.table.lock();
             if let Some(&frame) = table.frames.get(&page) {
+                let table = (!broken(Rule::FixedUnderTable)).then_some(table);
                 self.frames[frame].fix();
                 drop(table);
                 self.hits.fetch_add(1, Ordering::Relaxed);
@@ -254,6 +258,10 @@ impl BufferPool {
             }
             match self.victim(&mut table) {
                 Victim::Clean(frame) => {
+                    if broken(Rule::LookedUpAndEnteredAtOnce) {
+                        drop(table);
+                        table = self.table.lock();
+                    }
                     self.load(table, page, frame)?;
                     return Ok(frame);
                 }
@@ -292,7 +300,8 @@ impl BufferPool {
                 continue;
             }
             let state = *frame.dirty.lock();
-            if state.writing || state.rec_lsn.is_some() {
+            let is_dirty = state.writing || state.rec_lsn.is_some();
+            if is_dirty && !broken(Rule::DirtyFramesStay) {
                 dirty = true;
             } else if !frame.take_reference() {
                 return Victim::Clean(index);
@@ -342,7 +351,7 @@ impl BufferPool {
 
 impl Drop for BufferPool {
     fn drop(&mut self) {
-        let leaked = self.frames.iter().any(|frame| frame.fixes() > 0);
-        debug_assert!(!leaked || std::thread::panicking(), "a page was fixed and never unfixed");
+        let leaked = || self.frames.iter().any(|frame| frame.fixes() > 0);
+        debug_assert!(std::thread::panicking() || !leaked(), "a page was fixed and never unfixed");
     }
 }

@@ -24,6 +24,8 @@
 
 mod file;
 mod held;
+#[cfg(all(test, loom))]
+mod model;
 mod sim;
 
 use std::io;
@@ -32,6 +34,8 @@ use std::path::{Path, PathBuf};
 
 pub use file::FileDisk;
 pub use held::HeldBackDisk;
+#[cfg(all(test, loom))]
+pub(crate) use model::ModelDisk;
 pub use sim::{Fault, FaultKind, Pending, PendingKind, SimDisk, Survivors};
 
 use crate::error::{Error, Result};

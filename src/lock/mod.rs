@@ -72,6 +72,8 @@
 
 #[cfg(test)]
 mod invariants;
+#[cfg(all(test, loom))]
+mod models;
 mod table;
 #[cfg(test)]
 mod tests;

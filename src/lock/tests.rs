@@ -331,7 +331,7 @@ fn one_transaction(
 #[test]
 fn many_threads_lose_no_addition_and_no_wake_up() {
     let locks = Arc::new(LockManager::new());
-    let counters = Arc::new([const { AtomicU64::new(0) }; SLOTS as usize]);
+    let counters = Arc::new([0; SLOTS as usize].map(AtomicU64::new));
     let workers: Vec<_> = (0..THREADS)
         .map(|worker| {
             let (locks, counters) = (locks.clone(), counters.clone());

@@ -13,7 +13,7 @@ use super::Log;
 use crate::error::Result;
 use crate::event::Event;
 use crate::ids::Lsn;
-use crate::sync::{MutexGuard, Ordering};
+use crate::sync::{MutexGuard, Ordering, Rule, broken};
 
 /// Proof that the log is durable up to, not including, an LSN. Only a force makes one; whoever
 /// writes a page needs one: that is the write-ahead rule.
@@ -49,8 +49,9 @@ impl Log {
     /// # Errors
     /// [`crate::Error::Poisoned`], or the failure that poisons the engine.
     pub fn force(&self, lsn: Lsn) -> Result<DurableLsn> {
-        if self.flushed_lsn() > lsn {
-            return Ok(DurableLsn(self.flushed_lsn()));
+        let flushed = self.flushed_lsn();
+        if flushed > lsn || broken(Rule::FlushedIsExclusive) && flushed == lsn {
+            return Ok(DurableLsn(flushed));
         }
         assert!(lsn < self.end_lsn(), "only what was appended can be forced");
         let mut forcing = self.forcing.lock();
@@ -113,7 +114,7 @@ impl Log {
         {
             self.flushed.store(*end, Ordering::Release);
         }
-        if forcing.waiting > 0 {
+        if forcing.waiting > 0 && !broken(Rule::NotifyAfterForce) {
             self.force_done.notify_all();
         }
         drop(forcing);
@@ -138,6 +139,9 @@ impl Log {
             file.write_at(geometry.offset(chunk.start), &chunk.bytes)?;
         }
         self.append.lock().batch_written();
+        if broken(Rule::FlushedAfterSync) {
+            self.flushed.store(end, Ordering::Release);
+        }
         if sync {
             for number in unsynced.iter() {
                 let file = self.segments.file(*number).expect("not truncated before it is durable");

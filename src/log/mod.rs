@@ -34,6 +34,8 @@ mod control;
 mod epochs;
 mod force;
 mod loaded;
+#[cfg(all(test, loom))]
+pub(crate) mod models;
 mod padding;
 mod poison;
 mod retained;

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::ids::{Lsn, TxnId};
 use crate::log::Log;
 use crate::record::{Commit, End, LogRecord};
-use crate::sync::Arc;
+use crate::sync::{Arc, Rule, broken};
 use crate::tables::TransactionState;
 
 /// What happens to a commit between its record and its end: pages that it freed become free.
@@ -116,6 +116,9 @@ impl Transaction {
             return Ok(CommitTicket { log, txn, lsn });
         }
         let lsn = self.append_commit(after)?;
+        if broken(Rule::DeferredBeforeRelease) {
+            self.manager.locks().release_all(self.id);
+        }
         self.manager.deferred(lsn);
         self.manager.locks().release_all(self.id);
         // Whatever comes after the commit record in the log is durable only if that is: so pages
@@ -179,7 +182,16 @@ impl Transaction {
         let price = self.price();
         let spend = if self.reserved >= price { price } else { 0 };
         let (manager, key) = (Arc::clone(&self.manager), self.key);
-        let lsn = manager.log().append(&self.encoded, spend, |_| manager.remove(key))?;
+        let leave = || manager.remove(key);
+        let late = broken(Rule::EndInsideAppend);
+        let lsn = manager.log().append(&self.encoded, spend, |_| {
+            if !late {
+                leave()
+            }
+        })?;
+        if late {
+            leave();
+        }
         self.reserved -= spend;
         self.told(lsn, "End", None);
         self.finished();

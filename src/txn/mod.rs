@@ -37,6 +37,8 @@
 
 mod commit;
 mod manager;
+#[cfg(all(test, loom))]
+mod models;
 mod prepare;
 mod undo;
 
@@ -58,7 +60,7 @@ use crate::record::{
     COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord,
     PAGE_IMAGE_FIELDS_BYTES, PageImage, TransactionLink, Undo, Update,
 };
-use crate::sync::Arc;
+use crate::sync::{Arc, Rule, broken};
 use crate::tables::{TransactionEntry, TransactionState};
 
 /// Bytes of an update record beside the bytes of its operation and of its undo, at most.
@@ -200,7 +202,9 @@ impl Transaction {
             Undo::Physical(op) => compensation_price(self.manager.log(), &op),
         };
         let next = UndoNext::ThisRecord;
-        page.publish_rec_lsn(self.manager.log().end_lsn());
+        if !broken(Rule::RecLsnBeforeAppend) {
+            page.publish_rec_lsn(self.manager.log().end_lsn());
+        }
         let lsn = self.append(next, None)?;
         self.owed += owed;
         page.redo(&op, lsn);
@@ -289,8 +293,13 @@ impl Transaction {
             };
             entry.logged(lsn, next);
             entry.state = state.unwrap_or(entry.state);
-            self.manager.set_entry(self.key, entry);
+            if !broken(Rule::StateInsideAppend) {
+                self.manager.set_entry(self.key, entry);
+            }
         })?;
+        if broken(Rule::StateInsideAppend) {
+            self.manager.set_entry(self.key, entry);
+        }
         self.entry = entry;
         self.reserved -= spend;
         Ok(lsn)

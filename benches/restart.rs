@@ -291,9 +291,9 @@ impl Bench {
 fn walk_segment(bytes: &[u8]) -> Option<u64> {
     let (mut at, mut sum) = (0, None);
     while let Some(header) = bytes.get(at..at + 8) {
-        let length = u32::from_le_bytes(header[..4].try_into().unwrap()) as usize;
+        let length = u32::from_le_bytes(header[4..].try_into().unwrap()) as usize;
         let Some(record) = bytes.get(at..at + length).filter(|_| length > 8) else { break };
-        sum = Some(sum.unwrap_or(0) + u64::from(crc32fast::hash(&record[8..])));
+        sum = Some(sum.unwrap_or(0) + u64::from(crc32fast::hash(&record[4..])));
         at += length.next_multiple_of(8);
     }
     sum

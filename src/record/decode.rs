@@ -3,7 +3,7 @@
 use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
-use super::encode::seeded;
+use super::encode::mixed;
 use super::layout::*;
 use super::{
     BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, LogRecord,
@@ -70,15 +70,9 @@ const fn is_transactional(kind: u8) -> bool {
 /// Whether `record` (exactly its bytes, see [`peek_length`]) was written at `lsn` in `epoch`.
 #[must_use]
 pub fn verify(record: &[u8], lsn: Lsn, epoch: u64) -> bool {
-    let Ok((header, body)) = Header::ref_from_prefix(record) else { return false };
-    if header.length.get() as usize != record.len() {
-        return false;
-    }
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&record[0..4]);
-    crc.update(&record[8..HEADER_BYTES]);
-    crc.update(body);
-    seeded(crc, lsn, epoch) == header.crc.get()
+    let Ok((header, _)) = Header::ref_from_prefix(record) else { return false };
+    header.length.get() as usize == record.len()
+        && crc32fast::hash(&record[4..]) ^ mixed(lsn, epoch) == header.crc.get()
 }
 
 fn state_of(byte: u8) -> Result<TransactionState, RecordFault> {

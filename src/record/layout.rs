@@ -24,8 +24,8 @@ const FIELDS_BYTES: usize = 256;
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(super) struct Header {
-    pub(super) length: U32,
     pub(super) crc: U32,
+    pub(super) length: U32,
     pub(super) kind: u8,
     pub(super) reserved: [u8; 3],
     pub(super) txn: U64,

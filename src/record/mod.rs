@@ -14,7 +14,8 @@
 //!
 //! Invariants:
 //! - a record of length `n` takes `n` rounded up to 8 bytes; it never crosses a segment;
-//! - the checksum is CRC-32 over bytes 0..4, 8..n, the LSN and the epoch (both u64, little-endian);
+//! - the checksum is the CRC-32 of all that follows it, combined with the LSN and the epoch: it is right
+//!   at no other place, and in no other run;
 //! - a compensation log record has no undo, so it cannot be undone; it always says where undo goes
 //!   on (`undo_next_lsn`, 0 for nil);
 //! - commit, end, prepare, checkpoint and restart records carry `durable_lsn`, up to where the log was

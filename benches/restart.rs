@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench restart` (options after `--`: `--log-mib 1024`, `--pages 200000`,
 //! `--rounds 3`, `--dir DIR`; `--keep DIR` makes the database in DIR and leaves it there, and uses the
-//! one it finds there).
+//! one it finds there; `--only walk`, `analysis`, `redo` or `two` does nothing else, for a profiler).
 //!
 //! A database is filled: one 100-byte record on each page; then, with no checkpoint between, updates
 //! of all 100 bytes of records chosen at random, a hundred to a commit, until the log has grown by
@@ -71,6 +71,10 @@ fn main() {
         bench.fill();
     }
     let rounds = arguments.get("rounds", 3);
+    let only = arguments.get("only", String::new());
+    if !only.is_empty() {
+        return (0..rounds).for_each(|_| bench.run_only(&only));
+    }
     for warm in [true, false] {
         bench.measure(rounds, warm);
     }
@@ -140,6 +144,16 @@ impl Bench {
             txn.commit().unwrap();
         }
         records
+    }
+
+    fn run_only(&self, what: &str) {
+        match what {
+            "walk" => _ = self.timed(true, || self.walk()),
+            "analysis" => _ = self.timed(true, || self.analyse()),
+            "redo" => _ = self.redo(true, RestartMode::Serial),
+            "two" => _ = self.redo(true, RestartMode::Parallel(2)),
+            other => panic!("--only {other}: walk, analysis, redo or two"),
+        }
     }
 
     fn measure(&self, rounds: usize, warm: bool) {

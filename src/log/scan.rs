@@ -26,7 +26,8 @@ use crate::config::{LARGE_LOG_BLOCK, SMALL_LOG_BLOCK};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::record::{
-    self, ALIGNMENT, EpochStart, LogRecord, Restart, max_record_bytes, padded, peek_length,
+    self, ALIGNMENT, ChangeOutline, EpochStart, LogRecord, Restart, max_record_bytes, padded,
+    peek_length,
 };
 
 /// Bytes read at once for a single record: most records are shorter.
@@ -52,6 +53,14 @@ pub struct LogScan<'s> {
     watermark: Option<Lsn>,
     records: u64,
     bytes: u64,
+}
+
+/// A record as analysis reads it.
+pub enum Outlined<'a> {
+    /// One that changes a page.
+    Change(ChangeOutline),
+    /// Any other.
+    Other(LogRecord<'a>),
 }
 
 impl<'s> LogScan<'s> {
@@ -116,12 +125,38 @@ impl<'s> LogScan<'s> {
     /// [`Error::Corrupt`] for a hole before a known end, and for a record that is intact but says
     /// what no record can say; those of the disk.
     pub fn next_record(&mut self) -> Result<Option<(Lsn, LogRecord<'_>)>> {
-        let Some((lsn, length)) = self.find_next()? else {
-            return Ok(None);
+        match self.take_next()? {
+            Some((lsn, length)) => Ok(Some((lsn, self.decode(lsn, length)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, but that of a record which changes a page only the outline is read.
+    ///
+    /// # Errors
+    /// As [`LogScan::next_record`].
+    pub fn next_outline(&mut self) -> Result<Option<(Lsn, Outlined<'_>)>> {
+        let Some((lsn, length)) = self.take_next()? else { return Ok(None) };
+        let outlined = match record::outline(&self.loaded.from(lsn.get())[..length], lsn) {
+            Some(change) => Outlined::Change(change),
+            None => Outlined::Other(self.decode(lsn, length)?),
         };
-        self.at = lsn.get() + padded(length) as u64;
-        self.records += 1;
-        self.bytes += padded(length) as u64;
+        Ok(Some((lsn, outlined)))
+    }
+
+    /// Goes on behind the next record; gives where it begins, and its length.
+    fn take_next(&mut self) -> Result<Option<(Lsn, usize)>> {
+        let found = self.find_next()?;
+        if let Some((lsn, length)) = found {
+            self.at = lsn.get() + padded(length) as u64;
+            self.records += 1;
+            self.bytes += padded(length) as u64;
+        }
+        Ok(found)
+    }
+
+    /// Decodes the record taken last, and notes what it says of the log.
+    fn decode(&mut self, lsn: Lsn, length: usize) -> Result<LogRecord<'_>> {
         let record = decode_at(self.segments, lsn, &self.loaded.from(lsn.get())[..length])?;
         self.watermark = self.watermark.max(record.durable_lsn());
         if let LogRecord::Restart(restart) = &record
@@ -131,7 +166,7 @@ impl<'s> LogScan<'s> {
             let found = format!("epoch {}", restart.epoch);
             return Err(Error::corrupt(self.segments.place(lsn), expected, found));
         }
-        Ok(Some((lsn, record)))
+        Ok(record)
     }
 
     /// Finds the next record that is no filler, with its length; `None` at the end.

@@ -28,6 +28,7 @@
 mod decode;
 mod encode;
 mod layout;
+mod outline;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use layout::{
     ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, PAGE_IMAGE_FIELDS_BYTES,
     RESTART_BYTES, checkpoint_bytes, max_record_bytes, padded,
 };
+pub use outline::{ChangeOutline, outline};
 pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, locks_per_prepare, prepare_bytes};
 
 use std::fmt;

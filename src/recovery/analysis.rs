@@ -13,7 +13,7 @@ use crate::error::{Error, Place, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
 use crate::log::{
-    ControlFile, Epochs, Geometry, LogScan, MasterRecord, ScanEnd, Segments, read_record,
+    ControlFile, Epochs, Geometry, LogScan, MasterRecord, Outlined, ScanEnd, Segments, read_record,
 };
 use crate::page;
 use crate::record::{EpochStart, LogRecord, Restart};
@@ -224,8 +224,12 @@ fn scan(
     let begin = master.checkpoint_lsn;
     let mut tables = Rebuilt::new(begin, observers.clone());
     let mut scan = LogScan::new(segments, config.page_size, begin, epochs, ScanEnd::FirstHole);
-    while let Some((lsn, record)) = scan.next_record()? {
-        tables.read(lsn, &record).map_err(|contradiction| {
+    while let Some((lsn, record)) = scan.next_outline()? {
+        let read = match &record {
+            Outlined::Change(change) => tables.read_change(lsn, change),
+            Outlined::Other(record) => tables.read(lsn, record),
+        };
+        read.map_err(|contradiction| {
             let expected = "a record that fits those before it";
             Error::corrupt(segments.place(lsn), expected, contradiction)
         })?;
@@ -282,7 +286,7 @@ fn check_before(segments: &Segments, config: &Config, begin: Lsn, scanned: &Scan
     let known = ScanEnd::Known(begin);
     let epochs = scanned.epochs.clone();
     let mut scan = LogScan::new(segments, config.page_size, oldest, epochs, known);
-    while scan.next_record()?.is_some() {}
+    while scan.next_outline()?.is_some() {}
     Ok(())
 }
 

@@ -8,11 +8,35 @@ use std::collections::BTreeSet;
 
 use crate::event::{Event, Observers};
 use crate::ids::{Lsn, PageId, TxnId};
-use crate::record::{EndCheckpoint, LogRecord, TransactionLink};
+use crate::record::{ChangeOutline, EndCheckpoint, LogRecord, TransactionLink};
 use crate::tables::{DirtyPageTable, TransactionEntry, TransactionState, TransactionTable};
+
+/// Pages with higher numbers have no bit in [`MetPages`], which so takes 16 MiB at most.
+const MOST_MET_PAGES: u64 = 1 << 27;
 
 /// What is wrong with a record that contradicts what was read before.
 pub type Contradiction = &'static str;
+
+/// Pages that a record was met for, one bit each: nearly every record is of such a page, and the table
+/// of dirty pages is too large for the processor's caches.
+#[derive(Default)]
+struct MetPages(Vec<u64>);
+
+impl MetPages {
+    /// Whether the page was not met before; pages with high numbers are always met for the first time.
+    fn is_first(&mut self, page: PageId) -> bool {
+        if page.0 >= MOST_MET_PAGES {
+            return true;
+        }
+        let (word, bit) = ((page.0 / 64) as usize, 1 << (page.0 % 64));
+        if word >= self.0.len() {
+            self.0.resize((word + 1).next_power_of_two(), 0);
+        }
+        let first = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        first
+    }
+}
 
 /// The tables while analysis reads.
 pub struct Rebuilt {
@@ -20,6 +44,7 @@ pub struct Rebuilt {
     begin_lsn: Lsn,
     /// Pages that may be older on disk.
     pub dirty_pages: DirtyPageTable,
+    met: MetPages,
     /// Transactions without an end record.
     pub transactions: TransactionTable,
     /// Transactions that ended before the checkpoint was complete: its copy of the table may still
@@ -32,12 +57,23 @@ pub struct Rebuilt {
     observers: Observers,
 }
 
+/// The state that a record takes its transaction to, if it does.
+fn state_after(record: &LogRecord<'_>) -> Option<TransactionState> {
+    match record {
+        LogRecord::Commit(_) => Some(TransactionState::Committing),
+        LogRecord::Rollback(_) => Some(TransactionState::RollingBack),
+        LogRecord::Prepare(prepare) if prepare.is_last() => Some(TransactionState::Prepared),
+        _ => None,
+    }
+}
+
 impl Rebuilt {
     /// Empty tables, before the begin record at `begin_lsn` is read.
     pub fn new(begin_lsn: Lsn, observers: Observers) -> Self {
         Self {
             begin_lsn,
             dirty_pages: DirtyPageTable::default(),
+            met: MetPages::default(),
             transactions: TransactionTable::default(),
             ended: BTreeSet::new(),
             next_txn: TxnId::FIRST,
@@ -51,15 +87,27 @@ impl Rebuilt {
         self.parts.0 == self.parts.1
     }
 
-    /// Takes a record in.
+    /// Takes in a record that changes a page.
+    pub fn read_change(&mut self, lsn: Lsn, change: &ChangeOutline) -> Result<(), Contradiction> {
+        if let Some(link) = change.link {
+            self.read_link(lsn, link, Some(change.undo_next_lsn), None)?;
+        }
+        self.dirtied(change.page, lsn);
+        Ok(())
+    }
+
+    /// Takes in any other record.
     pub fn read(&mut self, lsn: Lsn, record: &LogRecord<'_>) -> Result<(), Contradiction> {
+        assert!(record.page_change().is_none(), "changes are read by their outline");
         if let Some(link) = record.link() {
-            self.read_link(lsn, link, record)?;
+            let undo_next_lsn = match record {
+                LogRecord::NestedTopActionEnd(record) => Some(record.undo_next_lsn),
+                // These change nothing; undo finds its way from the record before.
+                _ => None,
+            };
+            self.read_link(lsn, link, undo_next_lsn, state_after(record))?;
         }
         match record {
-            LogRecord::Update(update) => self.dirtied(update.page, lsn),
-            LogRecord::Compensation(record) => self.dirtied(record.page, lsn),
-            LogRecord::PageImage(image) => self.dirtied(image.page, lsn),
             LogRecord::End(end) => {
                 self.transactions.remove(end.link.txn);
                 if !self.is_complete() {
@@ -76,7 +124,7 @@ impl Rebuilt {
     }
 
     fn dirtied(&mut self, page: PageId, lsn: Lsn) {
-        if self.dirty_pages.rec_lsn(page).is_none() {
+        if self.met.is_first(page) && self.dirty_pages.rec_lsn(page).is_none() {
             self.dirty_pages.dirtied(page, lsn);
             self.observers.emit(|| Event::PageDirty { page, rec_lsn: lsn, from_checkpoint: false });
         }
@@ -86,7 +134,8 @@ impl Rebuilt {
         &mut self,
         lsn: Lsn,
         link: TransactionLink,
-        record: &LogRecord<'_>,
+        undo_next_lsn: Option<Option<Lsn>>,
+        state: Option<TransactionState>,
     ) -> Result<(), Contradiction> {
         if self.ended.contains(&link.txn) {
             return Err("a record of a transaction that has ended");
@@ -102,21 +151,9 @@ impl Rebuilt {
         if complete && !known && link.prev_lsn.is_some() {
             return Err("a record of a transaction that has ended, or that the checkpoint lacks");
         }
-        let undo_next_lsn = match record {
-            LogRecord::Update(_) => Some(lsn),
-            LogRecord::Compensation(record) => record.undo_next_lsn,
-            LogRecord::NestedTopActionEnd(record) => record.undo_next_lsn,
-            // These change nothing; undo finds its way from the record before.
-            _ if known => entry.undo_next_lsn,
-            _ => link.prev_lsn,
-        };
-        entry.logged(lsn, undo_next_lsn);
-        let state = match record {
-            LogRecord::Commit(_) => TransactionState::Committing,
-            LogRecord::Rollback(_) => TransactionState::RollingBack,
-            LogRecord::Prepare(prepare) if prepare.is_last() => TransactionState::Prepared,
-            _ => entry.state,
-        };
+        let as_before = if known { entry.undo_next_lsn } else { link.prev_lsn };
+        entry.logged(lsn, undo_next_lsn.unwrap_or(as_before));
+        let state = state.unwrap_or(entry.state);
         if state < entry.state {
             return Err("a record of a transaction that is ending already");
         }

@@ -1,29 +1,35 @@
 //! How fast restart is, against a plain walk over the same bytes, in one run.
 //!
 //! `cargo bench --bench restart` (options after `--`: `--log-mib 1024`, `--pages 200000`,
-//! `--rounds 3`, `--dir DIR`; `--keep DIR` makes the database in DIR and leaves it there, and uses the
-//! one it finds there; `--only walk`, `analysis`, `redo` or `two` does nothing else, for a profiler).
+//! `--rounds 5`, `--dir DIR`; `--keep DIR` makes the database in DIR and leaves it there, and uses the
+//! one it finds there; `--only walk` or any other name below measures that alone, in this process, for
+//! a profiler).
 //!
 //! A database is filled: one 100-byte record on each page; then, with no checkpoint between, updates
 //! of all 100 bytes of records chosen at random, a hundred to a commit, until the log has grown by
 //! `--log-mib`. Then it is dropped, as a crash would. Each round measures, one after the other:
 //!
-//! - the walk: each log file read in portions of a segment, each record's checksum computed;
-//! - analysis of the same log;
-//! - the walk, and then each page read, in order of their numbers;
-//! - redo, by one thread and by two;
+//! - `walk`: each log file read in portions of a segment, each record's checksum computed;
+//! - `analysis` of the same log;
+//! - `pages`: the walk, then each page read, in order of their numbers, into memory of its own;
+//! - `redo` and `redo2`: redo by one thread and by two;
+//! - `memory` and `memory2` (warm only): the same, with all pages in the pool before the clock starts;
 //!
 //! *warm*, that is with the files in the page cache, and *cold*, with the files dropped from it before.
+//! Each is measured in a process of its own, so that none finds memory that another has touched.
 //! Analysis and redo are the engine's own first two phases; undo and the last checkpoint are not run,
-//! so that every round finds the same log. What counts is the ratio within a round.
+//! so that every round finds the same log. What counts is the ratio within a round. After each redo the
+//! checksums of all pages must be the same.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,7 +38,7 @@ use aries::disk::{Disk, FileDisk};
 use aries::event::Observers;
 use aries::ids::{PageId, SlotId};
 use aries::log::{ControlFile, Geometry, SEGMENT_HEADER_BYTES};
-use aries::recovery::{Analysis, RedoReport};
+use aries::recovery::Analysis;
 use aries::{Db, Options};
 
 use common::{Arguments, Sample};
@@ -44,12 +50,27 @@ const UPDATES_PER_COMMIT: u64 = 100;
 const PAGES_PER_COMMIT: usize = 1000;
 /// Frames beside one for each page: for space map pages, and so that nothing is evicted.
 const SPARE_FRAMES: usize = 1024;
+/// What is measured, in this order.
+const WARM: [&str; 7] = ["walk", "analysis", "pages", "redo", "redo2", "memory", "memory2"];
+const COLD: [&str; 5] = ["walk", "analysis", "pages", "redo", "redo2"];
 
 struct Bench {
     dir: PathBuf,
     pages: usize,
     log_bytes: u64,
     config: Config,
+}
+
+/// What a process of its own measured.
+#[derive(Clone, Copy, Default)]
+struct Outcome {
+    seconds: f64,
+    /// On the processor, in the thread that measured.
+    busy: f64,
+    /// Records redone, anonymous memory of the process in bytes, and a checksum of all pages.
+    redone: u64,
+    rss_anon: u64,
+    checksum: u64,
 }
 
 fn main() {
@@ -70,28 +91,28 @@ fn main() {
     if !bench.dir.exists() {
         bench.fill();
     }
-    let rounds = arguments.get("rounds", 3);
     let only = arguments.get("only", String::new());
     if !only.is_empty() {
-        return (0..rounds).for_each(|_| bench.run_only(&only));
+        return bench.measure(&only, arguments.get("warm", true)).print();
     }
-    for warm in [true, false] {
-        bench.measure(rounds, warm);
-    }
+    let rounds = arguments.get("rounds", 5);
+    bench.compare(true, &WARM, rounds);
+    bench.compare(false, &COLD, rounds);
 }
 
-/// Seconds that each thing took, by round.
-#[derive(Default)]
-struct Measured {
-    walk: Sample,
-    analysis: Sample,
-    walk_and_pages: Sample,
-    serial: Sample,
-    parallel: Sample,
-    analysis_ratio: Sample,
-    redo_ratio: Sample,
-    speed_up: Sample,
-    per_second: Sample,
+impl Outcome {
+    fn print(&self) {
+        let Self { seconds, busy, redone, rss_anon, checksum } = self;
+        println!("{seconds} {busy} {redone} {rss_anon} {checksum}");
+    }
+
+    fn parse(line: &str) -> Self {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |at: usize| words[at].parse::<u64>().unwrap();
+        let seconds = |at: usize| words[at].parse::<f64>().unwrap();
+        let (redone, rss_anon, checksum) = (number(2), number(3), number(4));
+        Self { seconds: seconds(0), busy: seconds(1), redone, rss_anon, checksum }
+    }
 }
 
 impl Bench {
@@ -146,68 +167,94 @@ impl Bench {
         records
     }
 
-    fn run_only(&self, what: &str) {
-        match what {
-            "walk" => _ = self.timed(true, || self.walk()),
-            "analysis" => _ = self.timed(true, || self.analyse()),
-            "redo" => _ = self.redo(true, RestartMode::Serial),
-            "two" => _ = self.redo(true, RestartMode::Parallel(2)),
-            other => panic!("--only {other}: walk, analysis, redo or two"),
-        }
-    }
-
-    fn measure(&self, rounds: usize, warm: bool) {
-        let mut all = Measured::default();
-        let mut last = None;
+    /// Rounds of all of `what`, each in a process of its own; prints medians.
+    fn compare(&self, warm: bool, what: &[&'static str], rounds: usize) {
+        let mut all: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
         for round in 0..rounds {
             eprintln!("{} round {} of {rounds}", name(warm), round + 1);
-            let walk = self.timed(warm, || self.walk());
-            let analysis = self.timed(warm, || black_box(self.analyse()).report().end);
-            let walk_and_pages = self.timed(warm, || (self.walk(), self.read_pages()));
-            let (serial, report, pages) = self.redo(warm, RestartMode::Serial);
-            let (parallel, _, others) = self.redo(warm, RestartMode::Parallel(2));
-            assert!(pages == others, "two threads leave each page as one does");
-            all.walk.push(walk);
-            all.analysis.push(analysis);
-            all.walk_and_pages.push(walk_and_pages);
-            all.serial.push(serial);
-            all.parallel.push(parallel);
-            all.analysis_ratio.push(walk / analysis);
-            all.redo_ratio.push(walk_and_pages / serial);
-            all.speed_up.push(serial / parallel);
-            all.per_second.push(report.redone as f64 / serial / 1e6);
-            last = Some(report);
+            for what in what {
+                all.entry(what).or_default().push(self.in_process(what, warm));
+            }
         }
-        self.print(warm, &all, &last.unwrap());
+        let redos =
+            all.iter().filter(|(what, _)| what.starts_with("redo") || what.starts_with("mem"));
+        let mut checksums: Vec<u64> =
+            redos.flat_map(|(_, all)| all).map(|one| one.checksum).collect();
+        checksums.dedup();
+        assert_eq!(checksums.len(), 1, "every redo leaves the same pages");
+        self.print(warm, &all);
     }
 
-    fn print(&self, warm: bool, all: &Measured, report: &RedoReport) {
-        let line = |what: &str, sample: &Sample, note: &str| {
-            println!("{what:<38}{:>26}  {note}", sample.show(2).to_string());
+    fn in_process(&self, what: &str, warm: bool) -> Outcome {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("--keep").arg(&self.dir).args(["--only", what]);
+        command.args(["--pages", &self.pages.to_string(), "--warm", &warm.to_string()]);
+        let output = command.stderr(std::process::Stdio::inherit()).output().unwrap();
+        assert!(output.status.success(), "{what} failed");
+        Outcome::parse(&String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn print(&self, warm: bool, all: &BTreeMap<&str, Vec<Outcome>>) {
+        let of = |what: &str, value: &dyn Fn(&Outcome) -> f64| {
+            let mut sample = Sample::default();
+            all[what].iter().for_each(|outcome| sample.push(value(outcome)));
+            sample
         };
-        println!("\n{}: {} records redone, {} read", name(warm), report.redone, report.records);
-        line("walk over the log, seconds", &all.walk, "");
-        line("analysis, seconds", &all.analysis, "");
-        line("  the walk / analysis", &all.analysis_ratio, if warm { "≥ 0.4" } else { "≥ 0.7" });
-        line("walk and reading the pages, seconds", &all.walk_and_pages, "");
-        line("redo, one thread, seconds", &all.serial, "");
-        line("  walk and pages / redo", &all.redo_ratio, "≥ 0.4");
-        line("  million records a second", &all.per_second, if warm { "≥ 2.5" } else { "" });
-        line("redo, two threads, seconds", &all.parallel, "");
-        line("  one thread / two", &all.speed_up, if warm { "1.4" } else { "" });
+        let line = |what: &str, sample: &Sample, note: &str| {
+            println!("{what:<40}{:>26}  {note}", sample.show(2).to_string());
+        };
+        let seconds = |what: &str| of(what, &|outcome| outcome.seconds);
+        let ratio = |over: &str, under: &str| {
+            let mut sample = Sample::default();
+            let pairs = all[over].iter().zip(&all[under]);
+            pairs.for_each(|(over, under)| sample.push(over.seconds / under.seconds));
+            sample
+        };
+        let redone = all["redo"][0].redone;
+        println!("\n{}: {redone} records to redo on {} pages", name(warm), self.pages);
+        line("walk over the log, seconds", &seconds("walk"), "");
+        line("analysis, seconds", &seconds("analysis"), "");
+        let target = if warm { "≥ 0.4" } else { "≥ 0.7" };
+        line("  walk / analysis", &ratio("walk", "analysis"), target);
+        line("walk and reading the pages, seconds", &seconds("pages"), "");
+        line("redo, one thread, seconds", &seconds("redo"), "");
+        line("  walk and pages / redo", &ratio("pages", "redo"), "≥ 0.4");
+        line("redo, two threads, seconds", &seconds("redo2"), "");
+        line("  one thread / two", &ratio("redo", "redo2"), if warm { "1.4" } else { "" });
+        if warm {
+            let millions = |what| of(what, &|one: &Outcome| one.redone as f64 / one.seconds / 1e6);
+            line("pages in memory: million records a second", &millions("memory"), "≥ 2.5");
+            line("  by two threads", &millions("memory2"), "");
+        }
+        let above = |one: &Outcome| (one.rss_anon as f64 - self.pool_bytes()) / f64::from(1 << 20);
+        line("RssAnon above the pool, MiB", &of("redo", &above), "≤ 200");
+        line("  with two threads", &of("redo2", &above), "≤ 200");
+    }
+
+    fn pool_bytes(&self) -> f64 {
+        (self.config.frames * PAGE_SIZE) as f64
+    }
+
+    fn measure(&self, what: &str, warm: bool) -> Outcome {
+        match what {
+            "walk" => self.timed(warm, || self.walk()),
+            "analysis" => self.timed(warm, || self.analyse(&self.config).report().end),
+            "pages" => self.timed(warm, || (self.walk(), self.read_pages())),
+            "redo" => self.redo(warm, false, RestartMode::Serial),
+            "redo2" => self.redo(warm, false, RestartMode::Parallel(2)),
+            "memory" => self.redo(warm, true, RestartMode::Serial),
+            "memory2" => self.redo(warm, true, RestartMode::Parallel(2)),
+            other => panic!("--only {other}: one of {WARM:?}"),
+        }
     }
 
     /// Seconds that `what` takes with the files in, or dropped from, the page cache.
-    fn timed<T>(&self, warm: bool, what: impl FnOnce() -> T) -> f64 {
+    fn timed<T>(&self, warm: bool, what: impl FnOnce() -> T) -> Outcome {
         self.prepare_cache(warm);
         let (began, cpu) = (Instant::now(), cpu_seconds());
         black_box(what());
-        eprintln!(
-            "  on the processor {:.3} of {:.3} s",
-            cpu_seconds() - cpu,
-            began.elapsed().as_secs_f64()
-        );
-        began.elapsed().as_secs_f64()
+        let (seconds, busy) = (began.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+        Outcome { seconds, busy, ..Outcome::default() }
     }
 
     fn prepare_cache(&self, warm: bool) {
@@ -261,43 +308,38 @@ impl Bench {
         name.parse().unwrap()
     }
 
-    /// Reads every page into one buffer.
-    fn read_pages(&self) -> u64 {
+    /// Reads every page, each into memory of its own.
+    fn read_pages(&self) -> Vec<u8> {
         let file = File::open(self.dir.join("pages")).unwrap();
-        let mut page = [0; PAGE_SIZE];
-        let pages = 0..self.pages as u64;
+        let mut pages = vec![0; self.pages * PAGE_SIZE];
+        for (number, page) in pages.chunks_mut(PAGE_SIZE).enumerate() {
+            file.read_exact_at(page, (number * PAGE_SIZE) as u64).unwrap();
+        }
         pages
-            .map(|n| {
-                file.read_exact_at(&mut page, n * PAGE_SIZE as u64).unwrap();
-                u64::from(page[16])
-            })
-            .sum()
     }
 
-    fn analyse(&self) -> Analysis {
-        self.analyse_with(&self.config)
-    }
-
-    fn analyse_with(&self, config: &Config) -> Analysis {
+    fn analyse(&self, config: &Config) -> Analysis {
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(&self.dir).unwrap());
         let control = ControlFile::open(disk.as_ref()).unwrap();
         Analysis::run(disk, control, config, &Observers::default()).unwrap()
     }
 
-    /// Seconds of redo alone, what it did, and the checksum of each page then.
-    fn redo(&self, warm: bool, restart: RestartMode) -> (f64, RedoReport, Vec<u32>) {
+    /// Redo alone, of a log that was analysed before, and what it left.
+    fn redo(&self, warm: bool, in_memory: bool, restart: RestartMode) -> Outcome {
         let config = Config { restart, ..self.config.clone() };
-        let redo = self.analyse_with(&config).make_durable().unwrap();
-        self.prepare_cache(warm);
-        let (began, cpu) = (Instant::now(), cpu_seconds());
-        let undo = redo.run().unwrap();
-        let seconds = began.elapsed().as_secs_f64();
-        eprintln!("  redo: on the processor {:.3} of {:.3} s", cpu_seconds() - cpu, seconds);
-        let pool = (self.config.frames * PAGE_SIZE) as u64;
-        eprintln!("  RssAnon is {} MiB, the pool {} MiB", rss_anon() >> 20, pool >> 20);
+        let redo = self.analyse(&config).make_durable().unwrap();
+        if in_memory {
+            let pages = redo.pool().pages();
+            (0..pages).for_each(|page| drop(redo.pool().fix_read(PageId(page)).unwrap()));
+        }
+        let mut undo = None;
+        let outcome = self.timed(warm, || undo = Some(redo.run().unwrap()));
+        let undo = undo.unwrap();
+        let rss_anon = rss_anon();
         let checksum = |page| crc32fast::hash(undo.pool().fix_read(PageId(page)).unwrap().bytes());
-        let checksums = (0..undo.pool().pages()).map(checksum).collect();
-        (seconds, undo.redo_report().clone(), checksums)
+        let sum = |sum: u64, page| sum.rotate_left(1).wrapping_add(u64::from(checksum(page)));
+        let checksum = (0..undo.pool().pages()).fold(0, sum);
+        Outcome { redone: undo.redo_report().redone, rss_anon, checksum, ..outcome }
     }
 }
 

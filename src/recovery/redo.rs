@@ -101,6 +101,12 @@ impl Redo {
         })
     }
 
+    /// The pages, as they were found.
+    #[must_use]
+    pub fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
     /// Applies every change that its page does not have, and goes on to the third phase.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::BufferPool;
 use super::frame::Contents;
 use crate::config::TornPageProtection;
 use crate::ids::{Lsn, PageId};
-use crate::page::{self, PageOp};
+use crate::page::{self, OpFault, PageOp};
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 /// Takes the fix back when dropped. Comes last in a guard: the latch goes first.
@@ -96,13 +96,16 @@ impl<'p> PageWrite<'p> {
     /// Applies the change that the record at `lsn` describes, and stamps the page with it: the only
     /// way in which a page's bytes change, in normal running and in restart alike.
     ///
+    /// # Errors
+    /// [`OpFault`] when the page does not admit the operation; nothing has changed then.
+    ///
     /// # Panics
-    /// If the operation cannot be applied (the caller checks before logging it), or `lsn` is not
-    /// above the page's.
-    pub fn redo(&mut self, op: &PageOp<'_>, lsn: Lsn) {
+    /// If `lsn` is not above the page's.
+    pub fn redo(&mut self, op: &PageOp<'_>, lsn: Lsn) -> Result<(), OpFault> {
+        op.apply(&mut self.contents.bytes)?;
         self.settle(lsn, op.starts_anew());
-        op.apply(&mut self.contents.bytes).expect("checked before it was logged");
         page::set_page_lsn(&mut self.contents.bytes, lsn);
+        Ok(())
     }
 
     /// Whether the page should be logged whole before it is changed: its next write in place would be

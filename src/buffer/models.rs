@@ -86,7 +86,7 @@ impl World {
         let record = record(page.page(), page.page_lsn());
         page.publish_rec_lsn(self.log.end_lsn());
         let lsn = self.log.append(&record, 0, |_| {}).unwrap();
-        page.redo(&OP, lsn);
+        page.redo(&OP, lsn).unwrap();
         (lsn, record)
     }
 

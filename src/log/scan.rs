@@ -26,8 +26,8 @@ use crate::config::{LARGE_LOG_BLOCK, SMALL_LOG_BLOCK};
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::record::{
-    self, ALIGNMENT, ChangeOutline, EpochStart, LogRecord, Restart, max_record_bytes, padded,
-    peek_length,
+    self, ALIGNMENT, ChangeOutline, EpochStart, LogRecord, RecordFault, Restart, max_record_bytes,
+    padded, peek_length,
 };
 
 /// Bytes read at once for a single record: most records are shorter.
@@ -342,9 +342,7 @@ pub(super) fn decode_at<'a>(
     lsn: Lsn,
     bytes: &'a [u8],
 ) -> Result<LogRecord<'a>> {
-    let record = record::decode(bytes).map_err(|fault| {
-        Error::corrupt(segments.place(lsn), "a well-formed log record", fault.to_string())
-    })?;
+    let record = record::decode(bytes).map_err(|fault| ill_formed(segments, lsn, &fault))?;
     if !record.points_back(lsn) {
         return Err(Error::corrupt(
             segments.place(lsn),
@@ -353,6 +351,11 @@ pub(super) fn decode_at<'a>(
         ));
     }
     Ok(record)
+}
+
+/// The record at `lsn` says what no record can.
+pub(super) fn ill_formed(segments: &Segments, lsn: Lsn, fault: &RecordFault) -> Error {
+    Error::corrupt(segments.place(lsn), "a well-formed log record", fault.to_string())
 }
 
 /// The bytes of one record, checked.

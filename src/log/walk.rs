@@ -1,7 +1,7 @@
 //! Walking over log that was scanned before: redo does, once in each of its threads.
 //!
 //! A [`LogScan`](super::LogScan) has found each record valid, so where one begins and ends is known,
-//! and a checksum is needed only for what is used: whoever wants a record asks [`LogWalk::record`],
+//! and a checksum is needed only for what is used: whoever wants a record asks [`LogWalk::change`],
 //! which checks it again, because the disk may give other bytes the second time.
 //!
 //! Invariants:
@@ -11,11 +11,11 @@
 
 use super::epochs::Epochs;
 use super::loaded::Loaded;
-use super::scan::{ScanEnd, decode_at, is_filler, no_record};
+use super::scan::{ScanEnd, ill_formed, is_filler, no_record};
 use super::segment::Segments;
 use crate::error::Result;
 use crate::ids::{Lsn, PageId};
-use crate::record::{self, LogRecord, padded, peek_length};
+use crate::record::{self, PageChange, padded, peek_length};
 
 /// A walk to a known end.
 pub struct LogWalk<'s> {
@@ -122,16 +122,16 @@ impl<'s> LogWalk<'s> {
         }
     }
 
-    /// One of the records found last, checked.
+    /// What one of the records found last does to its page; the record is checked.
     ///
     /// # Errors
-    /// [`crate::Error::Corrupt`] when its bytes are not what they were.
-    pub fn record(&self, found: &Found) -> Result<LogRecord<'_>> {
+    /// [`crate::Error::Corrupt`] when its bytes are not what they were, or no change.
+    pub fn change(&self, found: &Found) -> Result<PageChange<'_>> {
         let bytes = &self.loaded.from(found.lsn.get())[..found.length];
         let epoch = self.epochs.at(found.lsn);
         if !epoch.is_some_and(|epoch| record::verify(bytes, found.lsn, epoch)) {
             return Err(no_record(self.segments, found.lsn));
         }
-        decode_at(self.segments, found.lsn, bytes)
+        record::change(bytes).map_err(|fault| ill_formed(self.segments, found.lsn, &fault))
     }
 }

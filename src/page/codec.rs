@@ -81,6 +81,7 @@ impl<'a> PageOp<'a> {
     ///
     /// # Errors
     /// What is wrong with the bytes, in words.
+    #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<(Self, usize), String> {
         let mut reader = Reader { rest: bytes };
         let op = reader.op()?;
@@ -104,6 +105,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn op(&mut self) -> Result<PageOp<'a>, String> {
         match self.u8()? {
             PATCH => {
@@ -137,12 +139,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let (array, rest) = self.rest.split_first_chunk().ok_or_else(|| self.too_short(N))?;
         self.rest = rest;
         Ok(*array)
     }
 
+    #[cold]
     fn too_short(&self, needed: usize) -> String {
         format!(
             "the page operation needs {needed} bytes more where only {} follow",
@@ -150,14 +154,17 @@ impl<'a> Reader<'a> {
         )
     }
 
+    #[inline]
     fn u8(&mut self) -> Result<u8, String> {
         self.array().map(u8::from_le_bytes)
     }
 
+    #[inline]
     fn u16(&mut self) -> Result<u16, String> {
         self.array().map(u16::from_le_bytes)
     }
 
+    #[inline]
     fn slot(&mut self) -> Result<SlotId, String> {
         self.u16().map(SlotId)
     }
@@ -167,11 +174,13 @@ impl<'a> Reader<'a> {
         usize::try_from(number).map_err(|_| self.too_short(usize::MAX))
     }
 
+    #[inline]
     fn length_and_bytes(&mut self) -> Result<&'a [u8], String> {
         let length = usize::from(self.u16()?);
         self.bytes(length)
     }
 
+    #[inline]
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], String> {
         let (bytes, rest) =
             self.rest.split_at_checked(length).ok_or_else(|| self.too_short(length))?;

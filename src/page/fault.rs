@@ -20,6 +20,7 @@ impl PageFault {
     }
 
     /// `Ok` if `holds`; else the fault with these two halves.
+    #[inline]
     pub(super) fn unless(
         holds: bool,
         expected: impl FnOnce() -> String,

@@ -113,7 +113,7 @@ pub use header::{
 };
 pub use op::PageOp;
 pub use slotted::{
-    SLOT_SIZE, SlotState, free_bytes, free_slots, record, room_for, slot_state, slots,
+    SLOT_SIZE, SlotState, free_bytes, free_slots, glance, record, room_for, slot_state, slots,
 };
 pub use space_map::PageState;
 pub use structure::check_structure;

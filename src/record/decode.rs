@@ -18,6 +18,12 @@ use crate::tables::{TransactionEntry, TransactionState};
 #[error("{0}")]
 pub struct RecordFault(String);
 
+impl RecordFault {
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
 pub(super) fn fault<T>(what: impl Into<String>) -> Result<T, RecordFault> {
     Err(RecordFault(what.into()))
 }

@@ -41,7 +41,7 @@ pub use layout::{
     ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, PAGE_IMAGE_FIELDS_BYTES,
     RESTART_BYTES, checkpoint_bytes, max_record_bytes, padded,
 };
-pub use outline::{ChangeOutline, outline};
+pub use outline::{ChangeOutline, change, outline};
 pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, locks_per_prepare, prepare_bytes};
 
 use std::fmt;

@@ -1,14 +1,17 @@
-//! What a record that changes a page says besides the change itself.
+//! The two halves of a record that changes a page: the change, and all the rest.
 //!
-//! Analysis reads every record, and of nearly all of them it needs only this: whose, which page, and
-//! where undo goes on. The operations are read by those who apply them, redo and undo.
+//! Restart reads every record, each phase only what it needs. Analysis needs to know whose it is, which
+//! page, and where undo goes on ([`outline`]); redo, what to do to the page ([`change`]); undo decodes
+//! the whole record.
 
 use zerocopy::FromBytes;
 use zerocopy::byteorder::little_endian::U64;
 
-use super::TransactionLink;
+use super::decode::RecordFault;
 use super::layout::*;
+use super::{PageChange, TransactionLink};
 use crate::ids::{Lsn, PageId, TxnId};
+use crate::page::PageOp;
 
 /// Of a record that changes a page, all but the change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,4 +45,26 @@ pub fn outline(bytes: &[u8], lsn: Lsn) -> Option<ChangeOutline> {
         && before(Lsn::new(page.prev_page_lsn.get()))
         && (header.kind == UPDATE || before(undo_next_lsn));
     sound.then_some(ChangeOutline { link, page: PageId(page.page.get()), undo_next_lsn })
+}
+
+/// The change that the record makes, exactly its bytes. What stands behind it, how to undo it, is not
+/// looked at.
+///
+/// # Errors
+/// A [`RecordFault`] for a record that changes no page, or says what no record can.
+#[inline]
+pub fn change(bytes: &[u8]) -> Result<PageChange<'_>, RecordFault> {
+    let kind = Header::ref_from_prefix(bytes).ok().map(|(header, _)| header.kind);
+    let before = match kind {
+        Some(UPDATE | PAGE_IMAGE) => HEADER_BYTES + size_of::<PageBody>(),
+        Some(COMPENSATION) => COMPENSATION_FIELDS_BYTES,
+        _ => return Err(RecordFault::new("a record that changes no page")),
+    };
+    let Some((fields, op)) = bytes.split_at_checked(before) else {
+        return Err(RecordFault::new("the record is too short for its kind"));
+    };
+    let (page, _) = PageBody::ref_from_prefix(&fields[HEADER_BYTES..]).expect("long enough");
+    let (op, _) = PageOp::decode(op).map_err(RecordFault::new)?;
+    let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
+    Ok(PageChange { page: PageId(page.page.get()), prev_page_lsn, op })
 }

@@ -15,8 +15,10 @@ use std::hint::black_box;
 
 use crate::buffer::{BufferPool, PageWrite};
 use crate::error::Result;
+use crate::event::SkipReason;
 use crate::ids::{BuildNumberHasher, Lsn, PageId};
 use crate::log::Found;
+use crate::page::{self, PageOp};
 use crate::tables::DirtyPageTable;
 
 /// Frames that each thread leaves to others, if the pool has enough.
@@ -70,9 +72,22 @@ impl<'p> HeldPages<'p> {
         }
     }
 
-    /// The `rec_lsn` of the `nth` page looked up, if it is dirty.
-    pub fn rec_lsn(&self, nth: usize) -> Option<Lsn> {
-        self.looked_up[nth].map(|line| self.lines[line].rec_lsn)
+    /// Why the record at `lsn`, the `nth` looked up, need not be redone, as far as the dirty page table
+    /// tells.
+    pub fn skips(&self, nth: usize, lsn: Lsn) -> Option<SkipReason> {
+        match self.looked_up[nth].map(|line| self.lines[line].rec_lsn) {
+            None => Some(SkipReason::PageNotDirty),
+            Some(rec_lsn) if lsn < rec_lsn => Some(SkipReason::BelowRecLsn),
+            Some(_) => None,
+        }
+    }
+
+    /// Looks at what `op` will change on the `nth` page looked up, if that is held.
+    pub fn look_at(&self, nth: usize, op: &PageOp<'_>) {
+        let line = self.looked_up[nth].map(|line| &self.lines[line]);
+        if let (Some(Some(page)), PageOp::Patch { slot, .. }) = (line.map(|line| &line.held), op) {
+            black_box(page::glance(page.bytes(), *slot));
+        }
     }
 
     /// No record below `bound` needs to be redone on the `nth` page looked up.

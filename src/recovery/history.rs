@@ -170,16 +170,40 @@ impl Part<'_> {
         let mut more = true;
         while more && !self.stop.load(Ordering::Relaxed) {
             more = walk.find(BATCH_RECORDS, mine, &mut found)?;
-            pages.look_up(&found);
-            for (nth, found) in found.iter().enumerate() {
-                let record = Looked { found, nth };
-                let skipped = redo(&walk, record, &mut pages, &mut done.damaged)?;
-                self.tell(found, skipped, &mut done);
-            }
+            self.redo_batch(&walk, &found, &mut pages, &mut done)?;
         }
         done.records = walk.records();
         done.bytes = walk.bytes();
         Ok(done)
+    }
+
+    /// Redoes records that were found together. What each will touch is looked at before the first is
+    /// applied.
+    fn redo_batch(
+        &self,
+        walk: &LogWalk<'_>,
+        found: &[Found],
+        pages: &mut HeldPages<'_>,
+        done: &mut Repeated,
+    ) -> Result<()> {
+        let mut changes = [None; BATCH_RECORDS];
+        pages.look_up(found);
+        for (nth, found) in found.iter().enumerate() {
+            if pages.skips(nth, found.lsn).is_none() {
+                changes[nth] = Some(walk.change(found)?);
+            }
+        }
+        for (nth, change) in changes.iter().enumerate() {
+            change.iter().for_each(|change| pages.look_at(nth, &change.op));
+        }
+        for (nth, found) in found.iter().enumerate() {
+            let skipped = match (pages.skips(nth, found.lsn), &changes[nth]) {
+                (None, Some(change)) => redo(found.lsn, change, (&mut *pages, nth), done)?,
+                (skipped, _) => skipped,
+            };
+            self.tell(found, skipped, done);
+        }
+        Ok(())
     }
 
     fn tell(&self, found: &Found, skipped: Option<SkipReason>, done: &mut Repeated) {
@@ -197,34 +221,21 @@ impl Part<'_> {
     }
 }
 
-/// A record that was found, the `nth` of those looked up.
-#[derive(Clone, Copy)]
-struct Looked<'f> {
-    found: &'f Found,
-    nth: usize,
-}
-
-/// Applies one change, or says why not.
+/// Applies one change, that of the `nth` record looked up, or says why not.
 fn redo(
-    walk: &LogWalk<'_>,
-    Looked { found, nth }: Looked<'_>,
-    pages: &mut HeldPages<'_>,
-    damaged: &mut Damaged,
+    lsn: Lsn,
+    change: &PageChange<'_>,
+    (pages, nth): (&mut HeldPages<'_>, usize),
+    done: &mut Repeated,
 ) -> Result<Option<SkipReason>> {
-    let lsn = found.lsn;
-    match pages.rec_lsn(nth) {
-        None => return Ok(Some(SkipReason::PageNotDirty)),
-        Some(rec_lsn) if lsn < rec_lsn => return Ok(Some(SkipReason::BelowRecLsn)),
-        Some(_) if damaged.contains(found.page) => return Ok(Some(SkipReason::PageDamaged)),
-        Some(_) => {}
+    let (pool, damaged) = (pages.pool(), &mut done.damaged);
+    if damaged.contains(change.page) {
+        return Ok(Some(SkipReason::PageDamaged));
     }
-    let record = walk.record(found)?;
-    let change = record.page_change().expect("it has a page");
-    let pool = pages.pool();
-    let page = match pages.hold(nth, found.page) {
+    let page = match pages.hold(nth, change.page) {
         Ok(page) => page,
         Err(error) => {
-            damaged.note(found.page, error)?;
+            damaged.note(change.page, error)?;
             return Ok(Some(SkipReason::PageDamaged));
         }
     };
@@ -237,44 +248,38 @@ fn redo(
         }
         return Ok(Some(SkipReason::PageLsnNotBelow));
     }
-    match check_chain(pool, page, lsn, &change) {
-        Err(error) if page_lsn < change.prev_page_lsn => {
-            damaged.note(found.page, error)?;
-            Ok(Some(SkipReason::PageDamaged))
+    if !change.op.starts_anew() && page_lsn != change.prev_page_lsn {
+        let error = broken_chain(pool, page, lsn, change.prev_page_lsn);
+        if page_lsn > change.prev_page_lsn {
+            return Err(error);
         }
-        checked => {
-            checked?;
-            page.redo(&change.op, lsn);
-            Ok(None)
-        }
+        damaged.note(change.page, error)?;
+        return Ok(Some(SkipReason::PageDamaged));
     }
+    page.redo(&change.op, lsn).map_err(|fault| {
+        let expected = format!("a page that admits record {lsn}: {}", change.op);
+        Error::corrupt(pool.place(change.page), expected, fault.to_string())
+    })?;
+    Ok(None)
 }
 
 /// A change applies to the version of the page that it was made on, and to no other. (What makes the
 /// page anew applies to any.)
-fn check_chain(
+fn broken_chain(
     pool: &BufferPool,
     page: &PageWrite<'_>,
     lsn: Lsn,
-    change: &PageChange<'_>,
-) -> Result<()> {
-    let PageChange { prev_page_lsn, op, .. } = change;
-    let place = || pool.place(page.page());
-    if !op.starts_anew() && page.page_lsn() != *prev_page_lsn {
-        // A page with a change that the log does not have bears witness against the log.
-        let what = match page.page_lsn() < *prev_page_lsn {
-            true => "a write was lost",
-            false => "the log has lost that change",
-        };
-        let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
-        return Err(Error::corrupt(
-            place(),
-            format!("pageLSN {}, on which record {lsn} was made", nil(*prev_page_lsn)),
-            format!("pageLSN {}: {what}", nil(page.page_lsn())),
-        ));
-    }
-    op.check(page.bytes()).map_err(|fault| {
-        let expected = format!("a page that admits record {lsn}: {op}");
-        Error::corrupt(place(), expected, fault.to_string())
-    })
+    prev_page_lsn: Option<Lsn>,
+) -> Error {
+    // A page with a change that the log does not have bears witness against the log.
+    let what = match page.page_lsn() < prev_page_lsn {
+        true => "a write was lost",
+        false => "the log has lost that change",
+    };
+    let nil = |lsn: Option<Lsn>| lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string());
+    Error::corrupt(
+        pool.place(page.page()),
+        format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
+        format!("pageLSN {}: {what}", nil(page.page_lsn())),
+    )
 }

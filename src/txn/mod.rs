@@ -207,7 +207,7 @@ impl Transaction {
         }
         let lsn = self.append(next, None)?;
         self.owed += owed;
-        page.redo(&op, lsn);
+        page.redo(&op, lsn).expect("checked before it was logged");
         self.told(lsn, "Update", Some(page.page()));
         Ok(lsn)
     }
@@ -232,7 +232,7 @@ impl Transaction {
         page.publish_rec_lsn(self.manager.log().end_lsn());
         let lsn = self.append(UndoNext::At(undo_next_lsn), None)?;
         self.owed = self.owed.saturating_sub(self.price());
-        page.redo(&op, lsn);
+        page.redo(&op, lsn).expect("checked before it was logged");
         self.told(lsn, "Compensation", Some(page.page()));
         Ok(lsn)
     }

@@ -24,16 +24,53 @@ use crate::tables::DirtyPageTable;
 /// Frames that each thread leaves to others, if the pool has enough.
 const SPARED_FRAMES: usize = 256;
 
+/// Pages with lower numbers stand in an array, which so takes 16 MiB at most.
+const LOW_PAGES: usize = 1 << 22;
+
 /// A dirty page.
 struct Line<'p> {
     rec_lsn: Lsn,
     held: Option<PageWrite<'p>>,
 }
 
+/// In which line a page stands: looked up for each log record, so pages with low numbers, which are nearly all
+/// there are, stand in an array.
+struct Index {
+    /// One more than the line, 0 for none.
+    low: Vec<u32>,
+    high: HashMap<PageId, usize, BuildNumberHasher>,
+}
+
+impl Index {
+    fn new(dirty_pages: &DirtyPageTable) -> Self {
+        let lows = dirty_pages.iter().filter_map(|(page, _)| low(page)).max();
+        let mut index =
+            Self { low: vec![0; lows.map_or(0, |low| low + 1)], high: HashMap::default() };
+        for (line, (page, _)) in dirty_pages.iter().enumerate() {
+            match (low(page), u32::try_from(line + 1)) {
+                (Some(low), Ok(one_more)) => index.low[low] = one_more,
+                _ => _ = index.high.insert(page, line),
+            }
+        }
+        index
+    }
+
+    fn line(&self, page: PageId) -> Option<usize> {
+        match low(page) {
+            Some(low) => self.low.get(low).and_then(|line| (*line as usize).checked_sub(1)),
+            None => self.high.get(&page).copied(),
+        }
+    }
+}
+
+fn low(page: PageId) -> Option<usize> {
+    usize::try_from(page.0).ok().filter(|number| *number < LOW_PAGES)
+}
+
 /// The dirty pages of one part, and those of them that are held.
 pub(super) struct HeldPages<'p> {
     pool: &'p BufferPool,
-    index: HashMap<PageId, usize, BuildNumberHasher>,
+    index: Index,
     lines: Vec<Line<'p>>,
     /// The lines of the records looked up last; none for a page that is not dirty.
     looked_up: Vec<Option<usize>>,
@@ -47,10 +84,9 @@ impl<'p> HeldPages<'p> {
         let spared = (SPARED_FRAMES * threads).min(pool.frames() / 2);
         let line = |(_, rec_lsn)| Line { rec_lsn, held: None };
         let lines: Vec<Line<'_>> = dirty_pages.iter().map(line).collect();
-        let index = dirty_pages.iter().enumerate().map(|(line, (page, _))| (page, line));
         Self {
             pool,
-            index: index.collect(),
+            index: Index::new(dirty_pages),
             lines,
             looked_up: Vec::new(),
             held: 0,
@@ -66,7 +102,7 @@ impl<'p> HeldPages<'p> {
     /// Looks up the pages of these records, and at those that are held.
     pub fn look_up(&mut self, found: &[Found]) {
         self.looked_up.clear();
-        self.looked_up.extend(found.iter().map(|found| self.index.get(&found.page).copied()));
+        self.looked_up.extend(found.iter().map(|found| self.index.line(found.page)));
         for line in self.looked_up.iter().flatten() {
             black_box(self.lines[*line].held.as_ref().map(PageWrite::page_lsn));
         }

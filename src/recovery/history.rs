@@ -36,7 +36,7 @@ use crate::sync::{AtomicBool, Ordering};
 use crate::tables::{DirtyPageTable, part_of};
 
 /// Records looked for, and their pages looked up, at once.
-const BATCH_RECORDS: usize = 32;
+const BATCH_RECORDS: usize = 16;
 /// Frames that a thread needs at least.
 const FRAMES_PER_THREAD: usize = 4;
 /// Pages between two that will be read are read with them if there are no more than these.

@@ -34,6 +34,8 @@ pub struct Appender {
     chunks: Vec<Chunk>,
     /// Handed to the writer that is under way; still readable here.
     in_flight: Arc<Vec<Chunk>>,
+    /// Empty memory, that of a chunk that was written.
+    spare: Vec<u8>,
     space: LogSpace,
     padding: Padding,
 }
@@ -53,6 +55,7 @@ impl Appender {
             end,
             chunks: Vec::new(),
             in_flight: Arc::default(),
+            spare: Vec::new(),
             space,
             padding,
         }
@@ -108,7 +111,7 @@ impl Appender {
     fn put(&mut self, record: &EncodedRecord, at: u64) -> Lsn {
         let lsn = Lsn::new(at).expect("records stand behind a header");
         if self.chunks.last().is_none_or(|chunk| chunk.end() != at) {
-            self.chunks.push(Chunk { start: at, bytes: Vec::new() });
+            self.chunks.push(Chunk { start: at, bytes: mem::take(&mut self.spare) });
         }
         let chunk = self.chunks.last_mut().expect("just made");
         record.append_to(lsn, self.epoch, &mut chunk.bytes);
@@ -160,9 +163,17 @@ impl Appender {
         (Arc::clone(&self.in_flight), self.end)
     }
 
-    /// The batch was written: it can be read from its files now.
-    pub fn batch_written(&mut self) {
+    /// The batch was written: it can be read from its files now. The largest piece of its memory is kept
+    /// for what is appended next: new memory costs more than all else that an append does.
+    pub fn batch_written(&mut self, batch: Arc<Vec<Chunk>>) {
         self.in_flight = Arc::default();
+        let chunks = Arc::into_inner(batch).into_iter().flatten();
+        if let Some(largest) = chunks.map(|chunk| chunk.bytes).max_by_key(Vec::capacity)
+            && largest.capacity() > self.spare.capacity()
+        {
+            self.spare = largest;
+            self.spare.clear();
+        }
     }
 
     /// The bytes of the record at `lsn`, if they are still here.

@@ -138,7 +138,7 @@ impl Log {
             let file = self.segments.file(number).expect("records go into prepared segments");
             file.write_at(geometry.offset(chunk.start), &chunk.bytes)?;
         }
-        self.append.lock().batch_written();
+        self.append.lock().batch_written(batch);
         if broken(Rule::FlushedAfterSync) {
             self.flushed.store(end, Ordering::Release);
         }

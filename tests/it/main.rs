@@ -7,6 +7,7 @@ mod common;
 mod crash_points;
 #[cfg(feature = "cli")]
 mod demo;
+mod distrust;
 mod file_disk;
 mod full_logs;
 mod histories;

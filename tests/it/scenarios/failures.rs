@@ -100,14 +100,15 @@ fn assert_acknowledged(story: &Story, pages: &[PageId], place: &str) -> Vec<Page
 
 /// Scenario 36, fsync_fails (ARIES 1.4): each sync in turn fails once. The engine stops,
 /// acknowledges and retries nothing. The next process, whether it sees what the failed sync left in
-/// the page cache or not, finds everything acknowledged, and believes nothing that is not durable:
-/// what it shows survives the power failure that follows at once.
+/// the page cache or not, and whether the mark of distrust could be left or not, finds everything
+/// acknowledged, and believes nothing that is not durable: what it shows survives the power failure
+/// that follows at once.
 #[test]
 fn fsync_fails() {
     let mut files = BTreeSet::new();
     for number in 0.. {
         let mut sprung = None;
-        for drop_cache in [false, true] {
+        for (marked, drop_cache) in [(false, false), (false, true), (true, false)] {
             let (disk, trap) = (SimDisk::new(), Trap::default());
             let fail = FaultKind::InputOutputError;
             let story = Story::on(&disk, trap.disk(&disk, fail, |call| call.operation == "sync"));
@@ -117,10 +118,15 @@ fn fsync_fails() {
             sprung = trap.sprung();
             let Some(call) = &sprung else { break };
             let error = done.expect_err("a failed sync fails the call");
-            let place = format!("sync {number} of {}, cache dropped: {drop_cache}", call.name);
+            let how = format!("marked: {marked}, cache dropped: {drop_cache}");
+            let place = format!("sync {number} of {}, {how}", call.name);
             assert!(error.to_string().contains("cannot sync"), "{place}: the reason, {error}");
             assert_stopped(&story);
             files.insert(call.name.clone());
+            assert!(disk.read_file("distrust").is_some(), "{place}: the mark");
+            if !marked {
+                disk.remove_file("distrust");
+            }
             if drop_cache {
                 disk.drop_cache();
             }

@@ -1,0 +1,140 @@
+//! The page cache is not believed after a failed write or sync: what it shows may not be on the disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aries::Error;
+use aries::config::TornPageProtection;
+use aries::disk::{Disk, Fault, FaultKind, FileDisk, SimDisk, Survivors};
+use aries::event::Event;
+
+use crate::common::{Trace, WatchedDisk, Work, forget_log, options, value};
+
+const MARK: &str = "distrust";
+
+/// A disk on which, when that is asked for, the next sync of a file whose name ends so fails.
+fn with_failing_sync(
+    disk: &SimDisk,
+    end_of_name: &'static str,
+) -> (Arc<dyn Disk>, Arc<AtomicBool>) {
+    let armed = Arc::new(AtomicBool::new(false));
+    let (watching, failing) = (Arc::clone(&armed), disk.clone());
+    let watched = WatchedDisk::new(disk, move |call| {
+        let hit = call.operation == "sync" && call.name.ends_with(end_of_name);
+        if hit && watching.swap(false, Ordering::Relaxed) {
+            let (at, kind) = (failing.io_count(), FaultKind::InputOutputError);
+            failing.inject(Fault { at, kind, forever: false });
+        }
+        Ok(())
+    });
+    (watched, armed)
+}
+
+/// A commit whose sync of the log fails.
+fn stopped_by_a_failed_sync() -> (SimDisk, Work) {
+    let (disk, mut work) = (SimDisk::new(), Work::default());
+    let (watched, armed) = with_failing_sync(&disk, ".seg");
+    let db = options().open_on(watched).unwrap();
+    work.commit_one(&db, &value(1, 50)).unwrap();
+    armed.store(true, Ordering::Relaxed);
+    assert!(work.commit_one(&db, &value(2, 50)).is_err());
+    (disk, work)
+}
+
+#[test]
+fn the_mark_is_left_believed_once_and_removed_durably() {
+    let (disk, work) = stopped_by_a_failed_sync();
+    assert!(disk.read_file(MARK).unwrap().starts_with(b"a write or sync failed here"));
+    let trace = Trace::default();
+    let db = trace.open_on(Arc::new(disk.clone())).unwrap();
+    work.check(&db).unwrap();
+    let dropped = |event: &Event| matches!(event, Event::CacheDropped { marked: true });
+    let first = trace.events().iter().position(dropped).expect("the cache is dropped");
+    assert_eq!(first, 0, "before anything else is read");
+    assert!(disk.read_file(MARK).is_none());
+    let after = disk.crash(&Survivors::None);
+    assert!(after.read_file(MARK).is_none(), "its removal is durable");
+    let trace = Trace::default();
+    trace.open_on(Arc::new(after)).unwrap();
+    assert!(!trace.events().iter().any(dropped), "once");
+}
+
+/// Until the restart that it causes is complete, the mark stays: it may fail, too.
+#[test]
+fn the_mark_outlives_a_restart_that_fails() {
+    let (disk, work) = stopped_by_a_failed_sync();
+    let image = disk.crash(&Survivors::None);
+    let opened = image.crash(&Survivors::All);
+    options().open_on(Arc::new(opened.clone())).unwrap();
+    let mut unmarked = 0;
+    for at in 0..opened.io_count() {
+        let disk = image.crash(&Survivors::All);
+        disk.inject(Fault { at, kind: FaultKind::InputOutputError, forever: false });
+        if options().open_on(Arc::new(disk.clone())).is_err() {
+            unmarked += u64::from(disk.read_file(MARK).is_none());
+        }
+        work.check(&options().open_on(Arc::new(disk.clone())).unwrap()).unwrap();
+        work.check(&options().open_on(Arc::new(disk.crash(&Survivors::None))).unwrap()).unwrap();
+    }
+    assert!(unmarked <= 1, "without a mark only where its removal could not be made durable");
+}
+
+/// A file of that name which the engine did not write means nothing to it, and stays as it is.
+#[test]
+fn somebody_else_s_file_of_that_name_is_left_alone() {
+    let disk = SimDisk::new();
+    let theirs = b"we do not trust each other";
+    let open = || options().open_on(Arc::new(disk.clone()));
+    disk.create(MARK).unwrap().write_at(0, theirs).unwrap();
+    assert!(matches!(open(), Err(Error::NotADatabase { .. })), "a directory with their file");
+    disk.remove_file(MARK);
+    drop(open().unwrap());
+    disk.create(MARK).unwrap().write_at(0, theirs).unwrap();
+    let at = disk.io_count() + 3;
+    disk.inject(Fault { at, kind: FaultKind::InputOutputError, forever: false });
+    assert!(open().is_err());
+    drop(open().unwrap());
+    assert_eq!(disk.read_file(MARK).unwrap(), theirs);
+}
+
+/// Pages that are written in place only: what the cache shows of them after a failed sync may be newer
+/// than the disk, and nothing else says which pages these are. So it is dropped after every unclean end,
+/// also where no mark could be left.
+#[test]
+fn pages_that_only_the_cache_has_are_not_built_upon() {
+    for protection in [TornPageProtection::PageImages, TornPageProtection::None] {
+        let (disk, mut work) = (SimDisk::new(), Work::default());
+        let (watched, armed) = with_failing_sync(&disk, "pages");
+        let options = || options().torn_page_protection(protection);
+        let db = options().open_on(watched).unwrap();
+        work.commit_one(&db, &value(1, 50)).unwrap();
+        armed.store(true, Ordering::Relaxed);
+        assert!(db.flush_pages().is_err());
+        drop(db);
+        disk.remove_file(MARK);
+        let db = options().open_on(Arc::new(disk.clone())).unwrap();
+        work.check(&db).unwrap();
+        db.flush_pages().unwrap();
+        forget_log(&db);
+        let after = disk.crash(&Survivors::None);
+        let db = options().open_on(Arc::new(after)).unwrap();
+        work.check(&db).unwrap();
+    }
+}
+
+#[test]
+fn on_files_dropping_the_cache_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut work = Work::default();
+    let db = options().open(dir.path()).unwrap();
+    for number in 0..20 {
+        work.commit_one(&db, &value(number, 100)).unwrap();
+    }
+    db.flush_pages().unwrap();
+    drop(db);
+    std::fs::write(dir.path().join(MARK), "").unwrap();
+    FileDisk::open(dir.path()).unwrap().drop_cache().unwrap();
+    let db = options().open(dir.path()).unwrap();
+    work.check(&db).unwrap();
+    assert!(!dir.path().join(MARK).exists(), "an empty mark is a mark, and was removed");
+}

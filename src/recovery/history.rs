@@ -19,7 +19,7 @@
 //!   the page or the log is damaged;
 //! - the first failure ends all threads; nothing was appended to the log.
 //!
-//! Source: ARIES, section 6.2; parallelism in redo, section 6.5.
+//! Source: ARIES, section 6.2, and what it says there of parallelism.
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -5,7 +5,7 @@
 //!
 //! Appended are update records of a 100-byte patch and its inverse, by one thread: encoding the record,
 //! its checksum, the log's mutex, the copy. Every 2 MiB the log is forced; that is not timed. The plain loop
-//! takes the same records encoded before, computes the CRC-32 of each, and copies it to the end of a buffer,
+//! takes the same records encoded before, computes the CRC-32 of what each one's checksum covers, and copies it to the end of a buffer,
 //! which it empties every 2 MiB.
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
 
@@ -99,8 +99,8 @@ fn append(log: &Log, bytes: u64) -> f64 {
 /// Records copied, and their checksums computed, a second.
 fn plain(bytes: u64) -> f64 {
     let (old, new) = ([1; RECORD_BYTES], [2; RECORD_BYTES]);
-    let mut record = Vec::new();
-    EncodedRecord::new(&update(1, &old, &new)).append_to(Lsn::new(64).unwrap(), 1, &mut record);
+    let (mut record, encoded) = (Vec::new(), EncodedRecord::new(&update(1, &old, &new)));
+    encoded.append_to(Lsn::new(64).unwrap(), 1, &mut record);
     let mut buffer = Vec::with_capacity(BATCH_BYTES as usize + record.len());
     let (mut number, mut done) = (0_u64, 0);
     let began = Instant::now();
@@ -108,7 +108,8 @@ fn plain(bytes: u64) -> f64 {
         buffer.clear();
         while (buffer.len() as u64) < BATCH_BYTES {
             number += 1;
-            black_box(crc32fast::hash(black_box(&record)));
+            // What the record's own checksum covers: neither itself nor the padding.
+            black_box(crc32fast::hash(black_box(&record[4..encoded.len()])));
             buffer.extend_from_slice(black_box(&record));
         }
         done += buffer.len() as u64;

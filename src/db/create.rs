@@ -39,16 +39,28 @@ pub enum Found {
     Unfinished,
 }
 
+/// The names in a directory.
+struct Names(Vec<String>);
+
+impl Names {
+    fn of(disk: &dyn Disk) -> Result<Self> {
+        Ok(Self(disk.list("")?))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|other| other == name)
+    }
+}
+
 /// Looks what the directory holds.
 ///
 /// # Errors
 /// [`Error::NotADatabase`] for somebody else's files, [`Error::Corrupt`] for a database without
 /// its control file.
 pub fn look(disk: &dyn Disk) -> Result<Found> {
-    let names = disk.list("")?;
+    let names = Names::of(disk)?;
     let marked = distrust::is_marked(disk)?;
-    let has = |name: &str| names.iter().any(|other| other == name);
-    if has(CREATING_FILE) {
+    if names.has(CREATING_FILE) {
         if !was_opened(disk)? {
             check_all_ours(disk, &names, marked)?;
             return Ok(Found::Unfinished);
@@ -56,15 +68,15 @@ pub fn look(disk: &dyn Disk) -> Result<Found> {
         disk.remove(CREATING_FILE)?; // Its removal was lost.
         disk.sync_directory("")?;
     }
-    if has(CONTROL_FILE) {
+    if names.has(CONTROL_FILE) {
         return Ok(Found::Database);
     }
-    if has(PAGES_FILE) || has(LOG_DIRECTORY) || has(DOUBLE_WRITE_FILE) {
+    if [PAGES_FILE, LOG_DIRECTORY, DOUBLE_WRITE_FILE].iter().any(|name| names.has(name)) {
         let place = Place::File(disk.location().join(CONTROL_FILE));
         return Err(Error::corrupt(place, "the control file of the database", "no file"));
     }
     let strange = |name: &&String| *name != LOCK_FILE && !(*name == DISTRUST_FILE && marked);
-    match names.iter().find(strange) {
+    match names.0.iter().find(strange) {
         None => Ok(Found::Nothing),
         Some(name) => {
             let reason = format!("it holds {name:?}, and no control file");
@@ -89,19 +101,19 @@ fn was_opened(disk: &dyn Disk) -> Result<bool> {
 
 /// Refuses to start over in a directory that holds anything but what creation makes, or a mark that
 /// is not its own.
-fn check_all_ours(disk: &dyn Disk, names: &[String], marked: bool) -> Result<()> {
+fn check_all_ours(disk: &dyn Disk, names: &Names, marked: bool) -> Result<()> {
     let ours =
         [CREATING_FILE, LOCK_FILE, CONTROL_FILE, PAGES_FILE, DOUBLE_WRITE_FILE, LOG_DIRECTORY];
     let is_ours = |name: &str| ours.contains(&name) || (name == DISTRUST_FILE && marked);
-    let mut strange = names.iter().find(|name| !is_ours(name)).cloned();
-    if names.iter().any(|name| name == LOG_DIRECTORY) {
+    let mut strange = names.0.iter().find(|name| !is_ours(name)).cloned();
+    if names.has(LOG_DIRECTORY) {
         let segments = disk.list(LOG_DIRECTORY)?;
         strange = strange.or_else(|| segments.into_iter().find(|name| !is_segment_name(name)));
     }
     let mut mark = vec![0; CREATING_MARK.len() + 1];
     let read = disk.open(CREATING_FILE)?.read_at(0, &mut mark)?;
     let marks = [CREATING_FILE, LOCK_FILE, DISTRUST_FILE];
-    let only_mark = names.iter().all(|name| marks.contains(&name.as_str()));
+    let only_mark = names.0.iter().all(|name| marks.contains(&name.as_str()));
     if &mark[..read] != CREATING_MARK && !(read == 0 && only_mark) {
         strange = strange.or_else(|| Some(CREATING_FILE.to_owned()));
     }
@@ -154,24 +166,23 @@ pub fn create(
 
 /// Removes what an interrupted creation left; only the mark stays, or is made.
 fn remove_unfinished(disk: &dyn Disk) -> Result<()> {
-    let names = disk.list("")?;
-    let has = |name: &str| names.iter().any(|other| other == name);
-    let mark = match has(CREATING_FILE) {
+    let names = Names::of(disk)?;
+    let mark = match names.has(CREATING_FILE) {
         true => disk.open(CREATING_FILE)?,
         false => disk.create(CREATING_FILE)?,
     };
     mark.write_at(0, CREATING_MARK)?;
     mark.sync_data()?;
     disk.sync_directory("")?;
-    if !has(CREATING_FILE) {
+    if !names.has(CREATING_FILE) {
         return Ok(());
     }
     for name in [CONTROL_FILE, PAGES_FILE, DOUBLE_WRITE_FILE] {
-        if has(name) {
+        if names.has(name) {
             disk.remove(name)?;
         }
     }
-    if has(LOG_DIRECTORY) {
+    if names.has(LOG_DIRECTORY) {
         for name in disk.list(LOG_DIRECTORY)? {
             disk.remove(&format!("{LOG_DIRECTORY}/{name}"))?;
         }

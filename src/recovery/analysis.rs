@@ -140,12 +140,6 @@ impl Analysis {
         })
     }
 
-    /// Where redo begins, if any page is dirty.
-    #[must_use]
-    pub fn redo_lsn(&self) -> Option<Lsn> {
-        self.tables.dirty_pages.redo_lsn()
-    }
-
     /// What was found.
     #[must_use]
     pub fn report(&self) -> &AnalysisReport {

@@ -23,7 +23,8 @@ impl Damaged {
     /// Notes a damaged page. An error that is about something else is handed back.
     pub fn note(&mut self, page: PageId, error: Error) -> Result<()> {
         match error {
-            Error::Corrupt { place: Place::Page { page: at, .. }, .. } if at == page => {
+            Error::Corrupt { place: Place::Page { page: at, .. }, .. } => {
+                assert_eq!(at, page, "the error is about the page");
                 self.pages.entry(page).or_insert(error);
                 Ok(())
             }

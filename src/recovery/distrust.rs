@@ -90,14 +90,10 @@ fn gives_cause(error: &Error) -> bool {
     }
 }
 
-/// Leaves the mark, if that works: the disk has just failed. (A mark that is there is written again:
-/// it may be in the cache only.)
+/// Leaves the mark, if that works: the disk has just failed. What is there already stays as it is, a mark or
+/// somebody else's file.
 fn leave_mark(disk: &dyn Disk) {
-    let file = match is_marked(disk) {
-        Ok(true) => disk.open(DISTRUST_FILE),
-        _ => disk.create(DISTRUST_FILE), // Refused if somebody else's is there.
-    };
-    if let Ok(file) = file {
+    if let Ok(file) = disk.create(DISTRUST_FILE) {
         // The name alone is a mark too.
         let _ = file.write_at(0, DISTRUST_MARK).and_then(|()| file.sync_data());
         let _ = disk.sync_directory("");

@@ -22,6 +22,7 @@
 //! Source: ARIES, section 6.2, and what it says there of parallelism.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::thread;
 
 use super::damaged::Damaged;
@@ -39,9 +40,9 @@ use crate::tables::{DirtyPageTable, part_of};
 const BATCH_RECORDS: usize = 16;
 /// Frames that a thread needs at least.
 const FRAMES_PER_THREAD: usize = 4;
-/// Pages between two that will be read are read with them if there are no more than these.
+/// The next page of a run lies no further than this behind the one before.
 const READ_AHEAD_GAP: u64 = 8;
-/// Pages that the disk is told of at once.
+/// Pages that the disk is told of at once, at most.
 const READ_AHEAD_PAGES: u64 = 256;
 
 /// What was done, by one thread or by all.
@@ -106,24 +107,33 @@ impl History<'_> {
 
     /// Tells the disk which pages will be read, as many as the pool can hold.
     fn read_ahead(&self, dirty_pages: &DirtyPageTable, stop: &AtomicBool) {
-        let mut run: Option<(PageId, u64)> = None;
-        for (page, _) in dirty_pages.iter().take(self.pool.frames()) {
+        let pages = dirty_pages.iter().take(self.pool.frames()).map(|(page, _)| page);
+        for (first, count) in Runs(pages.peekable()) {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            match &mut run {
-                Some((first, count))
-                    if page.0 - first.0 - *count < READ_AHEAD_GAP && *count < READ_AHEAD_PAGES =>
-                {
-                    *count = page.0 - first.0 + 1;
-                }
-                _ => {
-                    run.inspect(|(first, count)| self.pool.read_ahead(*first, *count));
-                    run = Some((page, 1));
-                }
-            }
+            self.pool.read_ahead(first, count);
         }
-        run.inspect(|(first, count)| self.pool.read_ahead(*first, *count));
+    }
+}
+
+/// Runs of pages to be read at once, made of ascending pages: the first, and how many. Pages between that
+/// nobody wants are read with the others if they are few.
+struct Runs<I: Iterator<Item = PageId>>(Peekable<I>);
+
+impl<I: Iterator<Item = PageId>> Iterator for Runs<I> {
+    type Item = (PageId, u64);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.0.next()?;
+        let mut last = first;
+        let goes_on = |last: PageId, next: &PageId| {
+            next.0 - last.0 <= READ_AHEAD_GAP && next.0 - first.0 < READ_AHEAD_PAGES
+        };
+        while let Some(next) = self.0.next_if(|next| goes_on(last, next)) {
+            last = next;
+        }
+        Some((first, last.0 - first.0 + 1))
     }
 }
 
@@ -282,4 +292,23 @@ fn broken_chain(
         format!("pageLSN {}, on which record {lsn} was made", nil(prev_page_lsn)),
         format!("pageLSN {}: {what}", nil(page.page_lsn())),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(pages: impl IntoIterator<Item = u64>) -> Vec<(u64, u64)> {
+        let pages = pages.into_iter().map(PageId);
+        Runs(pages.peekable()).map(|(first, count)| (first.0, count)).collect()
+    }
+
+    #[test]
+    fn pages_that_lie_near_each_other_are_read_together() {
+        assert_eq!(runs([]), []);
+        assert_eq!(runs([5]), [(5, 1)]);
+        assert_eq!(runs([3, 4, 12, 21, 22]), [(3, 10), (21, 2)], "8 on is near, 9 on is not");
+        assert_eq!(runs(10..530), [(10, 256), (266, 256), (522, 8)]);
+        assert_eq!(runs([0, 8, 16].into_iter().chain((20..300).step_by(8))).len(), 2);
+    }
 }

@@ -63,7 +63,7 @@ impl Transaction {
             ));
         }
         while self.entry.undo_next_lsn > savepoint.last_lsn {
-            self.undo_or_stop()?;
+            self.undo_step()?;
         }
         Ok(())
     }
@@ -113,14 +113,6 @@ impl Transaction {
         Ok(())
     }
 
-    /// Undoes a transaction of an earlier run by one step.
-    ///
-    /// # Errors
-    /// Any failure is final.
-    pub fn undo_step(&mut self) -> Result<()> {
-        self.undo_or_stop()
-    }
-
     /// Ends a transaction of an earlier run that has nothing left to undo.
     ///
     /// # Errors
@@ -130,8 +122,12 @@ impl Transaction {
         self.end_in_place().map_err(|error| self.manager.log().poison().stop(error))
     }
 
-    /// Undo that fails cannot be given up: the locks must not be released over half of it.
-    fn undo_or_stop(&mut self) -> Result<()> {
+    /// Takes one step back: undoes an update, or steps over what needs no undoing. Undo that fails cannot be
+    /// given up: the locks must not be released over half of it.
+    ///
+    /// # Errors
+    /// Any failure is final.
+    pub fn undo_step(&mut self) -> Result<()> {
         self.undo_next().map_err(|error| self.manager.log().poison().stop(error))
     }
 

@@ -7,6 +7,7 @@ use aries::Error;
 use aries::config::TornPageProtection;
 use aries::disk::{Disk, Fault, FaultKind, FileDisk, SimDisk, Survivors};
 use aries::event::Event;
+use aries::recovery::distrust;
 
 use crate::common::{Trace, WatchedDisk, Work, forget_log, options, value};
 
@@ -77,6 +78,41 @@ fn the_mark_outlives_a_restart_that_fails() {
         work.check(&options().open_on(Arc::new(disk.crash(&Survivors::None))).unwrap()).unwrap();
     }
     assert!(unmarked <= 1, "without a mark only where its removal could not be made durable");
+}
+
+/// Nothing is dropped where nothing asks for it: that would cost every restart its warm cache.
+#[test]
+fn the_cache_is_not_dropped_without_a_cause() {
+    let dropped = |trace: &Trace| {
+        let events = trace.events();
+        events.iter().any(|event| matches!(event, Event::CacheDropped { .. }))
+    };
+    let images = || options().torn_page_protection(TornPageProtection::PageImages);
+    let disk = SimDisk::new();
+    let mut work = Work::default();
+    let db = images().open_on(Arc::new(disk.clone())).unwrap();
+    work.commit_one(&db, &value(1, 50)).unwrap();
+    let killed = disk.crash(&Survivors::All);
+    db.close().unwrap();
+    let (after_close, after_kill, with_images) = <(Trace, Trace, Trace)>::default();
+    after_close.open_with(images(), Arc::new(disk.crash(&Survivors::All))).unwrap();
+    after_kill.open_on(Arc::new(killed.crash(&Survivors::All))).unwrap();
+    with_images.open_with(images(), Arc::new(killed)).unwrap();
+    assert!(!dropped(&after_close), "a clean close leaves nothing that is not durable");
+    assert!(!dropped(&after_kill), "restart writes again what it builds upon");
+    assert!(dropped(&with_images), "nothing tells which pages were written last");
+}
+
+#[test]
+fn a_mark_may_be_cut_short_or_zeros_but_not_longer() {
+    let whole = distrust::DISTRUST_MARK;
+    let longer = [whole, b"!"].concat();
+    let cases = [(whole, true), (&whole[..7], true), (&[0; 30], true), (&longer, false)];
+    for (content, ours) in cases {
+        let disk = SimDisk::new();
+        disk.create(MARK).unwrap().write_at(0, content).unwrap();
+        assert_eq!(distrust::is_marked(&disk).unwrap(), ours, "{content:?}");
+    }
 }
 
 /// A file of that name which the engine did not write means nothing to it, and stays as it is.

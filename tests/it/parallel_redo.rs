@@ -94,6 +94,10 @@ fn many_threads_leave_the_pages_of_a_long_log_as_one_does() {
     for frames in [16, 40, 256] {
         every_number_of_threads_agrees(&disk, frames);
     }
+    // More threads than frames: no more than the pool can serve.
+    let serial = pages_after_redo(&disk, 16, RestartMode::Serial).unwrap();
+    let parallel = pages_after_redo(&disk, 16, RestartMode::Parallel(100)).unwrap();
+    assert_same(&serial, &parallel, 100);
 }
 
 #[test]

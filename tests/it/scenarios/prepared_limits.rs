@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use aries::disk::Survivors;
+use aries::disk::{Fault, FaultKind, Survivors};
 use aries::error::Place;
 use aries::ids::{PageId, SlotId};
 use aries::record::LogRecord;
@@ -79,6 +79,24 @@ fn many_locks() -> Story {
     }
     txn.prepare(b"7").unwrap();
     story
+}
+
+/// Whatever restart needs to read of what is in doubt: if the disk refuses it, opening fails, and nothing is
+/// taken for granted.
+#[test]
+fn what_cannot_be_read_fails_the_open() {
+    let image = many_locks().crash();
+    for at in 0.. {
+        let disk = image.crash(&Survivors::All);
+        disk.inject(Fault { at, kind: FaultKind::InputOutputError, forever: false });
+        let opened = try_open(&disk);
+        if disk.io_count() <= at {
+            break;
+        }
+        assert!(opened.is_err(), "I/O {at}");
+        let story = Story::new().resume_on(&disk);
+        assert_eq!(story.in_doubt(), ["T1"], "after I/O {at} failed once");
+    }
 }
 
 /// More locks than fit into one record: the last part prepares. A crash before it undoes; after it all

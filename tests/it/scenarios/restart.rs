@@ -126,6 +126,23 @@ fn restart_cleans_table() {
     assert_eq!(end.dirty_pages, [(PageId(2), after.lsn(1))]);
 }
 
+/// Once redo has looked at a page it knows from where on the page may lack changes (ARIES 6.2), and looks at
+/// it no more for the records before.
+#[test]
+fn a_page_that_is_up_to_date_is_looked_at_once() {
+    let story = Story::new();
+    let mut t1 = story.begin();
+    for page in [1, 1, 2, 1] {
+        story.update(&mut t1, page);
+    }
+    t1.commit().unwrap();
+    story.db.flush_page(PageId(1)).unwrap();
+    let after = story.restart();
+    let below = |number: u64| format!("skipped {number}: below rec_lsn");
+    let expected = ["skipped 0: page_lsn not below", &below(1), "redone 2", &below(3)];
+    assert_eq!(after.redo_decisions(), expected);
+}
+
 /// Scenario 31, no_selective_redo (ARIES 10.1): two transactions change one page, the loser between
 /// the winners. History is repeated, loser included, then the loser is undone. Redoing only the
 /// winners' records gives a page on which the loser cannot even be undone.

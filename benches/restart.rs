@@ -11,7 +11,8 @@
 //!
 //! - `walk`: each log file read in portions of a segment, each record's checksum computed;
 //! - `analysis` of the same log;
-//! - `pages`: the walk, then each page read, in order of their numbers, into memory of its own;
+//! - `pages`: the walk, then each page read, in order of their numbers, into memory of its own; and `buffer`: all
+//!   of them into the same few bytes, which touches no memory;
 //! - `redo` and `redo2`: redo by one thread and by two;
 //! - `memory` and `memory2` (warm only): the same, with all pages in the pool before the clock starts;
 //!
@@ -51,8 +52,9 @@ const PAGES_PER_COMMIT: usize = 1000;
 /// Frames beside one for each page: for space map pages, and so that nothing is evicted.
 const SPARE_FRAMES: usize = 1024;
 /// What is measured, in this order.
-const WARM: [&str; 7] = ["walk", "analysis", "pages", "redo", "redo2", "memory", "memory2"];
-const COLD: [&str; 5] = ["walk", "analysis", "pages", "redo", "redo2"];
+const WARM: [&str; 8] =
+    ["walk", "analysis", "pages", "buffer", "redo", "redo2", "memory", "memory2"];
+const COLD: [&str; 6] = ["walk", "analysis", "pages", "buffer", "redo", "redo2"];
 
 struct Bench {
     dir: PathBuf,
@@ -219,6 +221,7 @@ impl Bench {
         line("walk and reading the pages, seconds", &seconds("pages"), "");
         line("redo, one thread, seconds", &seconds("redo"), "");
         line("  walk and pages / redo", &ratio("pages", "redo"), "≥ 0.4");
+        line("  the same through one buffer / redo", &ratio("buffer", "redo"), "");
         line("redo, two threads, seconds", &seconds("redo2"), "");
         line("  one thread / two", &ratio("redo", "redo2"), if warm { "1.4" } else { "" });
         if warm {
@@ -240,6 +243,7 @@ impl Bench {
             "walk" => self.timed(warm, || self.walk()),
             "analysis" => self.timed(warm, || self.analyse(&self.config).report().end),
             "pages" => self.timed(warm, || (self.walk(), self.read_pages())),
+            "buffer" => self.timed(warm, || (self.walk(), self.read_through_buffer())),
             "redo" => self.redo(warm, false, RestartMode::Serial),
             "redo2" => self.redo(warm, false, RestartMode::Parallel(2)),
             "memory" => self.redo(warm, true, RestartMode::Serial),
@@ -316,6 +320,19 @@ impl Bench {
             file.read_exact_at(page, (number * PAGE_SIZE) as u64).unwrap();
         }
         pages
+    }
+
+    /// Reads every page into the same memory.
+    fn read_through_buffer(&self) -> u64 {
+        let file = File::open(self.dir.join("pages")).unwrap();
+        let mut page = [0; PAGE_SIZE];
+        let pages = 0..self.pages as u64;
+        pages
+            .map(|number| {
+                file.read_exact_at(&mut page, number * PAGE_SIZE as u64).unwrap();
+                u64::from(page[16])
+            })
+            .sum()
     }
 
     fn analyse(&self, config: &Config) -> Analysis {

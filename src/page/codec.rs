@@ -33,10 +33,11 @@ impl<'a> PageOp<'a> {
     /// # Panics
     /// If the operation fits no page whatever: it must have passed [`check`](Self::check).
     pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.encoded_len());
         match *self {
             Self::Patch { slot, offset, bytes } => {
                 tag_and_number(out, PATCH, slot.0);
-                out.extend(offset.to_le_bytes());
+                out.extend_from_slice(&offset.to_le_bytes());
                 length_and_bytes(out, bytes);
             }
             Self::InsertSlot { slot, bytes } => {
@@ -90,13 +91,13 @@ impl<'a> PageOp<'a> {
 }
 
 fn tag_and_number(out: &mut Vec<u8>, tag: u8, number: u16) {
-    out.push(tag);
-    out.extend(number.to_le_bytes());
+    let [low, high] = number.to_le_bytes();
+    out.extend_from_slice(&[tag, low, high]);
 }
 
 fn length_and_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).expect("checked operations fit into a page");
-    out.extend(length.to_le_bytes());
+    out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(bytes);
 }
 

@@ -232,7 +232,15 @@ impl BufferPool {
             let counted = control.update_both(|master| master.pages = pages);
             counted.map_err(|error| self.log.poison().stop(error))
         };
-        match self.file.grow_to(wanted, count) {
+        if wanted <= self.file.pages() {
+            return Ok(());
+        }
+        // Growing syncs the file. Should that fail, no page may have been written in place, and not be
+        // durable there, whose writer would be told next that all is well.
+        let writer = self.writer.lock();
+        let grown = self.file.grow_to(wanted, count);
+        drop(writer);
+        match grown {
             Ok(true) => {
                 self.observers.emit(|| Event::PagesGrown { pages: self.file.pages() });
                 Ok(())

@@ -34,6 +34,7 @@ pub(crate) fn pool_on(
         checkpoint_epoch: 1,
         oldest_required_lsn: start,
         clean_end_lsn: None,
+        in_place_only: false,
         pages: file.pages(),
     };
     let control = Arc::new(Mutex::new(ControlFile::create(disk, master).unwrap()));

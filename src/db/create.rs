@@ -156,6 +156,7 @@ pub fn create(
         checkpoint_epoch: log.epoch(),
         oldest_required_lsn: checkpoint_lsn,
         clean_end_lsn: Some(log.end_lsn()),
+        in_place_only: false,
         pages,
     };
     ControlFile::create(disk.as_ref(), master)?;

@@ -151,7 +151,11 @@ fn make_directory(path: &Path) -> Result<bool> {
 /// Syncs the file, then lets the kernel forget its pages, whatever came of the sync: pages whose
 /// write failed are marked clean, and are exactly what must not be shown.
 fn drop_pages_of(path: &Path) -> Result<()> {
-    let file = File::open(path).map_err(|e| Error::from_io("open", path, e))?;
+    let file = match File::open(path) {
+        // Not ours: ours can be opened.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+        opened => opened.map_err(|e| Error::from_io("open", path, e))?,
+    };
     let synced = file.sync_data().map_err(|e| Error::from_io("sync", path, e));
     #[cfg(target_os = "linux")]
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
@@ -220,7 +224,7 @@ impl Disk for FileDisk {
                 let path = name.map_err(|e| Error::from_io("list", &directory, e))?.path();
                 if path.is_file() {
                     dropped = dropped.and(drop_pages_of(&path));
-                } else if path.is_dir() && directory == self.root {
+                } else if path.is_dir() && directory == self.root && fs::read_dir(&path).is_ok() {
                     directories.push(path);
                 }
             }

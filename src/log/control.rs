@@ -42,7 +42,7 @@ struct Slot {
     crc: U32,
     database_id: U128,
     page_size: U32,
-    reserved: U32,
+    in_place_only: U32,
     segment_bytes: U64,
     sequence: U64,
     epoch: U64,
@@ -76,6 +76,8 @@ pub struct MasterRecord {
     pub oldest_required_lsn: Lsn,
     /// End of the log if the database was closed cleanly.
     pub clean_end_lsn: Option<Lsn>,
+    /// Whether the current or latest run writes pages that do not go through the double-write file.
+    pub in_place_only: bool,
     /// Pages in the file of pages; what it has beyond them was never used.
     pub pages: u64,
 }
@@ -88,7 +90,7 @@ impl MasterRecord {
             crc: U32::ZERO,
             database_id: U128::new(self.database_id),
             page_size: U32::new(self.page_size),
-            reserved: U32::ZERO,
+            in_place_only: U32::new(self.in_place_only.into()),
             segment_bytes: U64::new(self.segment_bytes),
             sequence: U64::new(self.sequence),
             epoch: U64::new(self.epoch),
@@ -116,6 +118,7 @@ impl MasterRecord {
             checkpoint_epoch: slot.checkpoint_epoch.get(),
             oldest_required_lsn: Lsn::new(slot.oldest_required_lsn.get())?,
             clean_end_lsn: Lsn::new(slot.clean_end_lsn.get()),
+            in_place_only: slot.in_place_only.get() != 0,
             pages: slot.pages.get(),
         })
     }

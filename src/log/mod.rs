@@ -287,6 +287,7 @@ impl Log {
     fn prepare_one(&self) -> Result<()> {
         let seen = self.append.lock().prepared_end();
         let preparing = self.preparing.lock();
+        self.poison.check()?; // Whoever held it may have failed.
         if self.append.lock().prepared_end() > seen {
             return Ok(()); // Somebody else just did.
         }
@@ -310,9 +311,9 @@ impl Log {
     /// # Errors
     /// Final ones.
     pub fn truncate(&self, oldest_required: Lsn) -> Result<()> {
-        self.poison.check()?;
         assert!(oldest_required <= self.flushed_lsn(), "what is not durable is not truncated");
         let _preparing = self.preparing.lock();
+        self.poison.check()?;
         let geometry = self.segments.geometry();
         let keep = geometry.segment_of(oldest_required.get());
         let Some(numbers) = self.segments.numbers() else { return Ok(()) };

@@ -5,7 +5,7 @@
 //! which believes only what it reads anew, recovers what was acknowledged.
 
 use crate::error::{Error, Result};
-use crate::sync::{AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// Whether, and why, the engine stopped.
 #[derive(Default)]
@@ -16,15 +16,15 @@ pub struct Poison {
     listeners: Mutex<Vec<Listener>>,
 }
 
-/// Called once, with the failure.
-type Listener = Box<dyn Fn(&Error) + Send + Sync>;
+/// Called with each failure: several threads may meet one at the same time.
+type Listener = Arc<dyn Fn(&Error) + Send + Sync>;
 
 impl Poison {
     /// Stops the engine because of `error`; the first reason stands. Gives the error back.
     pub fn stop(&self, error: Error) -> Error {
         self.refuse(&error);
         // No lock is held meanwhile: whoever asks is refused at once, however long they take.
-        let listeners = std::mem::take(&mut *self.listeners.lock());
+        let listeners = self.listeners.lock().clone();
         listeners.iter().for_each(|listener| listener(&error));
         error
     }
@@ -36,8 +36,9 @@ impl Poison {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// Lets `listener` know when the engine stops; they are told in the order in which they asked.
-    pub fn on_stop(&self, listener: Box<dyn Fn(&Error) + Send + Sync>) {
+    /// Lets `listener` know of each failure that stops the engine, also of those that come after the first;
+    /// they are told in the order in which they asked.
+    pub fn on_stop(&self, listener: Arc<dyn Fn(&Error) + Send + Sync>) {
         self.listeners.lock().push(listener);
     }
 
@@ -60,15 +61,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::sync::{Arc, AtomicU64};
+    use crate::sync::AtomicU64;
 
     /// A listener may take long: it writes to a disk that has just failed.
     #[test]
-    fn nobody_waits_for_the_listeners_to_be_refused_and_they_are_told_once() {
+    fn nobody_waits_for_the_listeners_to_be_refused_and_they_are_told_of_each_failure() {
         let poison = Arc::new(Poison::default());
         let told = Arc::new(AtomicU64::new(0));
         let (asked, counted) = (Arc::clone(&poison), Arc::clone(&told));
-        poison.on_stop(Box::new(move |_| {
+        poison.on_stop(Arc::new(move |_| {
             let poison = Arc::clone(&asked);
             let refused = thread::spawn(move || poison.check().is_err());
             counted.fetch_add(u64::from(refused.join().unwrap()), Ordering::AcqRel);
@@ -81,6 +82,6 @@ mod tests {
             thread::sleep(Duration::from_millis(10));
         }
         assert!(stopper.is_finished(), "a listener was waited for");
-        assert_eq!(told.load(Ordering::Acquire), 1);
+        assert_eq!(told.load(Ordering::Acquire), 2);
     }
 }

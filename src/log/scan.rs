@@ -51,6 +51,8 @@ pub struct LogScan<'s> {
     end: ScanEnd,
     loaded: Loaded<'s>,
     watermark: Option<Lsn>,
+    /// The restart record that was found behind the latest hole.
+    behind_hole: Option<Lsn>,
     records: u64,
     bytes: u64,
 }
@@ -81,6 +83,7 @@ impl<'s> LogScan<'s> {
             end,
             loaded: Loaded::new(segments, end),
             watermark: None,
+            behind_hole: None,
             records: 0,
             bytes: 0,
         }
@@ -160,13 +163,22 @@ impl<'s> LogScan<'s> {
         let record = decode_at(self.segments, lsn, &self.loaded.from(lsn.get())[..length])?;
         self.watermark = self.watermark.max(record.durable_lsn());
         if let LogRecord::Restart(restart) = &record
-            && !self.epochs.restarted(lsn, restart)
+            && (!self.begins_where_it_says(lsn, restart) || !self.epochs.restarted(lsn, restart))
         {
-            let expected = "a restart record with a higher epoch than any before";
-            let found = format!("epoch {}", restart.epoch);
+            let expected = "a restart record of a higher epoch than any before, where that ended";
+            let found = format!("epoch {}, behind {}", restart.epoch, restart.durable_lsn);
             return Err(Error::corrupt(self.segments.place(lsn), expected, found));
         }
         Ok(record)
+    }
+
+    /// Whether the log of the run before ended where a restart record at `lsn` says, if that is not known
+    /// already.
+    fn begins_where_it_says(&self, lsn: Lsn, restart: &Restart) -> bool {
+        let geometry = self.segments.geometry();
+        self.behind_hole == Some(lsn)
+            || self.epochs.last().is_some_and(|last| last.lsn >= lsn)
+            || geometry.record_position(restart.durable_lsn.get()) == lsn.get()
     }
 
     /// Finds the next record that is no filler, with its length; `None` at the end.
@@ -180,7 +192,10 @@ impl<'s> LogScan<'s> {
             }
             let Some(length) = self.valid_at(self.at)? else {
                 match self.run_behind(self.position())? {
-                    Some(restart) => self.at = restart.get(),
+                    Some(restart) => {
+                        self.behind_hole = Some(restart);
+                        self.at = restart.get();
+                    }
                     None => return self.hole(),
                 }
                 continue;
@@ -289,12 +304,14 @@ impl<'s> LogScan<'s> {
             let rest = self.loaded.from(at);
             let bytes = &rest[..witness_length(rest, self.max_record)?];
             let lsn = Lsn::new(at)?;
-            let declared = restart_epoch(bytes).filter(|declared| *declared > epoch);
-            if !record::verify(bytes, lsn, declared.unwrap_or(epoch)) {
-                return None;
-            }
-            let durable = record::decode(bytes).ok()?.durable_lsn()?;
-            (durable > hole).then_some((lsn, durable))
+            // First what costs little: users' bytes in old records may look like any number of records.
+            let record = record::decode(bytes).ok()?;
+            let durable = record.durable_lsn().filter(|durable| *durable > hole)?;
+            let epoch = match record {
+                LogRecord::Restart(restart) if restart.epoch > epoch => restart.epoch,
+                _ => epoch,
+            };
+            record::verify(bytes, lsn, epoch).then_some((lsn, durable))
         })
     }
 }

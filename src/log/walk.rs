@@ -1,8 +1,8 @@
 //! Walking over log that was scanned before: redo does, once in each of its threads.
 //!
-//! A [`LogScan`](super::LogScan) has found each record valid, so where one begins and ends is known,
-//! and a checksum is needed only for what is used: whoever wants a record asks [`LogWalk::change`],
-//! which checks it again, because the disk may give other bytes the second time.
+//! A [`LogScan`](super::LogScan) has found each record valid, so where the log ends, and where its runs
+//! begin, is known. Each record is checked again, also one that is passed over: the disk may give other
+//! bytes the second time, and then they must not decide that a record is not wanted.
 //!
 //! Invariants:
 //! - the walk goes exactly where the scan went: over filler, over the ends of segments, and from the hole
@@ -91,6 +91,10 @@ impl<'s> LogWalk<'s> {
             }
             let rest = self.loaded.from(lsn.get());
             let length = peek_length(rest).ok_or_else(|| no_record(self.segments, lsn))?;
+            let epoch = self.epochs.at(lsn);
+            if !epoch.is_some_and(|epoch| record::verify(&rest[..length], lsn, epoch)) {
+                return Err(no_record(self.segments, lsn));
+            }
             self.at = lsn.get() + padded(length) as u64;
             if is_filler(rest) {
                 continue;
@@ -122,16 +126,12 @@ impl<'s> LogWalk<'s> {
         }
     }
 
-    /// What one of the records found last does to its page; the record is checked.
+    /// What one of the records found last does to its page.
     ///
     /// # Errors
-    /// [`crate::Error::Corrupt`] when its bytes are not what they were, or no change.
+    /// [`crate::Error::Corrupt`] when it says what no record can.
     pub fn change(&self, found: &Found) -> Result<PageChange<'_>> {
         let bytes = &self.loaded.from(found.lsn.get())[..found.length];
-        let epoch = self.epochs.at(found.lsn);
-        if !epoch.is_some_and(|epoch| record::verify(bytes, found.lsn, epoch)) {
-            return Err(no_record(self.segments, found.lsn));
-        }
         record::change(bytes).map_err(|fault| ill_formed(self.segments, found.lsn, &fault))
     }
 }

@@ -144,6 +144,9 @@ pub fn decode(bytes: &[u8]) -> Result<LogRecord<'_>, RecordFault> {
     if is_transactional(header.kind) != link.is_some() {
         return fault("the record's kind does not go with its transaction");
     }
+    if link.is_none() && header.prev_lsn.get() != 0 {
+        return fault("a record of no transaction with a prev_lsn");
+    }
     if header.kind == FILLER {
         return Ok(LogRecord::Filler);
     }

@@ -215,6 +215,27 @@ proptest! {
     }
 }
 
+/// What changes a page and has no outline is no record: nobody has to read such a one by other means.
+#[test]
+fn what_has_no_outline_changes_no_page() {
+    let image = PageOp::Image { head: &[2; 40], tail: &[] };
+    let record = PageImage { page: PageId(3), prev_page_lsn: None, op: image };
+    let mut bytes = Vec::new();
+    let encoded = EncodedRecord::new(&LogRecord::PageImage(record));
+    encoded.append_to(lsn(64), 1, &mut bytes);
+    bytes.truncate(encoded.len());
+    assert!(outline(&bytes, lsn(64)).is_some());
+    for byte in 8..44 {
+        for value in [1, 2, 11, 0x7f, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[byte] = value;
+            let changes = decode(&bytes)
+                .is_ok_and(|record| record.points_back(lsn(64)) && record.page_change().is_some());
+            assert_eq!(outline(&bytes, lsn(64)).is_some(), changes, "{value} in byte {byte}");
+        }
+    }
+}
+
 fn one_prepare() -> LogRecord<'static> {
     let locks = vec![
         PreparedLock { page: PageId(7), slot: None, exclusive: false },

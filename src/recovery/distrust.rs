@@ -16,10 +16,10 @@
 //!   upon (log tail, double-write batch and its pages, names), as after a kill.
 //!
 //! Where the log's blocks are never written again ([`LogBlock::Padded`]), its tail cannot be made
-//! durable by writing it anew; where pages do not go through the double-write file, nothing says which
-//! were written last. Then the cache is dropped after every unclean end, mark or no mark.
+//! durable by writing it anew; where the run before wrote pages past the double-write file (the control
+//! file says so), nothing says which. Then the cache is dropped after every unclean end, mark or no mark.
 
-use crate::config::{Config, LogBlock, TornPageProtection};
+use crate::config::{Config, LogBlock};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
@@ -61,15 +61,14 @@ pub fn distrust_cache(disk: &dyn Disk, marked: bool, observers: &Observers) -> R
 /// Whether restart cannot make durable all that it reads by writing it again, and so must reread it.
 #[must_use]
 pub fn must_reread(control: &ControlFile, config: &Config) -> bool {
-    let rewrites = config.log_block == LogBlock::Rewritten
-        && config.torn_page_protection == TornPageProtection::DoubleWrite;
+    let rewrites = config.log_block == LogBlock::Rewritten && !control.master().in_place_only;
     !rewrites && !control.ended_cleanly()
 }
 
 /// Leaves the mark when the engine stops because of a failure that gives cause for it.
 pub fn watch(disk: &Arc<dyn Disk>, poison: &Poison) {
     let disk = Arc::clone(disk);
-    poison.on_stop(Box::new(move |error| failed(disk.as_ref(), error)));
+    poison.on_stop(Arc::new(move |error| failed(disk.as_ref(), error)));
 }
 
 /// Leaves the mark, if the failure gives cause for it.

@@ -53,6 +53,7 @@ impl Redo {
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;
+            master.in_place_only = config.torn_page_protection != TornPageProtection::DoubleWrite;
         })?;
         segments.remove_strangers(segments.geometry().segment_of(analysis.end.get()))?;
         let mut durable = MadeDurable {

@@ -98,7 +98,9 @@ impl Rebuilt {
 
     /// Takes in any other record.
     pub fn read(&mut self, lsn: Lsn, record: &LogRecord<'_>) -> Result<(), Contradiction> {
-        assert!(record.page_change().is_none(), "changes are read by their outline");
+        if record.page_change().is_some() {
+            return Err("a change without an outline");
+        }
         if let Some(link) = record.link() {
             let undo_next_lsn = match record {
                 LogRecord::NestedTopActionEnd(record) => Some(record.undo_next_lsn),

@@ -42,7 +42,7 @@ impl TransactionManager {
     pub fn new(log: Arc<Log>, pool: Arc<BufferPool>, next: TxnId, observers: Observers) -> Self {
         let locks = Arc::new(LockManager::new());
         let waiting = Arc::clone(&locks);
-        log.poison().on_stop(Box::new(move |error| waiting.stop(&error.to_string())));
+        log.poison().on_stop(Arc::new(move |error| waiting.stop(&error.to_string())));
         Self {
             log,
             pool,

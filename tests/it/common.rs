@@ -13,7 +13,7 @@ mod images;
 mod story;
 mod watched;
 
-pub use forge::Forge;
+pub use forge::{Forge, Snapshot};
 pub use images::{Image, PAGE_SIZE, SEGMENT_BYTES, Work, disk_of, image, value};
 pub use story::{Story, cut_log, read_page_records};
 pub use watched::{Call, WatchedDisk};

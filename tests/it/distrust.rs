@@ -1,13 +1,16 @@
 //! The page cache is not believed after a failed write or sync: what it shows may not be on the disk.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use aries::Error;
 use aries::config::TornPageProtection;
 use aries::disk::{Disk, Fault, FaultKind, FileDisk, SimDisk, Survivors};
 use aries::event::Event;
+use aries::log::Poison;
 use aries::recovery::distrust;
+use aries::{Db, Error};
 
 use crate::common::{Trace, WatchedDisk, Work, forget_log, options, value};
 
@@ -96,8 +99,10 @@ fn the_cache_is_not_dropped_without_a_cause() {
     db.close().unwrap();
     let (after_close, after_kill, with_images) = <(Trace, Trace, Trace)>::default();
     after_close.open_with(images(), Arc::new(disk.crash(&Survivors::All))).unwrap();
-    after_kill.open_on(Arc::new(killed.crash(&Survivors::All))).unwrap();
-    with_images.open_with(images(), Arc::new(killed)).unwrap();
+    let twice = Arc::new(disk.crash(&Survivors::All));
+    drop(options().open_on(Arc::clone(&twice) as Arc<dyn Disk>).unwrap());
+    after_kill.open_with(images(), twice).unwrap();
+    with_images.open_with(options(), Arc::new(killed)).unwrap();
     assert!(!dropped(&after_close), "a clean close leaves nothing that is not durable");
     assert!(!dropped(&after_kill), "restart writes again what it builds upon");
     assert!(dropped(&with_images), "nothing tells which pages were written last");
@@ -134,20 +139,23 @@ fn somebody_else_s_file_of_that_name_is_left_alone() {
 }
 
 /// Pages that are written in place only: what the cache shows of them after a failed sync may be newer
-/// than the disk, and nothing else says which pages these are. So it is dropped after every unclean end,
-/// also where no mark could be left.
+/// than the disk, and nothing else says which pages these are. So it is dropped after every unclean end of
+/// a run that wrote so, also where no mark could be left, however the next run protects its pages.
 #[test]
 fn pages_that_only_the_cache_has_are_not_built_upon() {
-    for protection in [TornPageProtection::PageImages, TornPageProtection::None] {
+    use TornPageProtection::{DoubleWrite, None, PageImages};
+    for (before, next) in
+        [(PageImages, PageImages), (None, None), (PageImages, DoubleWrite), (None, DoubleWrite)]
+    {
         let (disk, mut work) = (SimDisk::new(), Work::default());
         let (watched, armed) = with_failing_sync(&disk, "pages");
-        let options = || options().torn_page_protection(protection);
-        let db = options().open_on(watched).unwrap();
+        let db = options().torn_page_protection(before).open_on(watched).unwrap();
         work.commit_one(&db, &value(1, 50)).unwrap();
         armed.store(true, Ordering::Relaxed);
         assert!(db.flush_pages().is_err());
         drop(db);
         disk.remove_file(MARK);
+        let options = || options().torn_page_protection(next);
         let db = options().open_on(Arc::new(disk.clone())).unwrap();
         work.check(&db).unwrap();
         db.flush_pages().unwrap();
@@ -156,6 +164,69 @@ fn pages_that_only_the_cache_has_are_not_built_upon() {
         let db = options().open_on(Arc::new(after)).unwrap();
         work.check(&db).unwrap();
     }
+}
+
+/// The first failure may be one that gives no cause for distrust; one that does may come after it.
+#[test]
+fn a_sync_that_fails_after_the_engine_stopped_leaves_the_mark_too() {
+    let (disk, mut work) = (SimDisk::new(), Work::default());
+    let db = options().open_on(Arc::new(disk.clone())).unwrap();
+    work.commit_one(&db, &value(1, 50)).unwrap();
+    let poison = Poison::default();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    distrust::watch(&shared, &poison);
+    let failed =
+        |operation| Error::from_io(operation, "pages", std::io::Error::from_raw_os_error(5));
+    poison.stop(failed("read"));
+    assert!(disk.read_file(MARK).is_none(), "what cannot be read is not written");
+    poison.stop(failed("sync"));
+    assert!(disk.read_file(MARK).is_some());
+}
+
+/// Growing the file of pages syncs it. If that fails for want of space it is an ordinary error: so it must
+/// not be the sync that another's page writes wait for.
+#[test]
+fn growing_never_takes_the_failure_of_a_page_write() {
+    let (disk, mut work) = (SimDisk::new(), Work::default());
+    let (armed, growing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let shared: Arc<Mutex<Option<Db>>> = Arc::default();
+    let grower: Arc<Mutex<Option<JoinHandle<()>>>> = Arc::default();
+    let (armed_there, failing) = (Arc::clone(&armed), disk.clone());
+    let (db_there, grower_there) = (Arc::clone(&shared), Arc::clone(&grower));
+    let watched = WatchedDisk::new(&disk, move |call| {
+        if (call.operation, call.name.as_str()) != ("sync", "pages") {
+            return Ok(());
+        }
+        if armed_there.swap(false, Ordering::SeqCst) {
+            growing.store(true, Ordering::SeqCst);
+            let db = db_there.lock().unwrap().take().unwrap();
+            *grower_there.lock().unwrap() = Some(thread::spawn(move || grow(&db)));
+            thread::sleep(Duration::from_millis(200)); // Long enough to get in between.
+        } else if growing.swap(false, Ordering::SeqCst) {
+            let (at, kind) = (failing.io_count(), FaultKind::DiskFull);
+            failing.inject(Fault { at, kind, forever: false });
+        }
+        Ok(())
+    });
+    let db = options().buffer_pool_bytes(512 * 256).open_on(watched).unwrap();
+    for number in 0..4 {
+        work.commit_one(&db, &value(number, 50)).unwrap();
+    }
+    *shared.lock().unwrap() = Some(db.clone());
+    armed.store(true, Ordering::SeqCst);
+    db.flush_pages().unwrap();
+    grower.lock().unwrap().take().unwrap().join().unwrap();
+    forget_log(&db);
+    let db = options().open_on(Arc::new(disk.crash(&Survivors::None))).unwrap();
+    work.check(&db).unwrap();
+}
+
+/// Allocates until the disk is full.
+fn grow(db: &Db) {
+    let mut txn = db.begin().unwrap();
+    let error = (0..200).find_map(|_| txn.allocate_page().err());
+    assert!(error.unwrap().is_disk_full());
+    txn.rollback().unwrap();
 }
 
 #[test]

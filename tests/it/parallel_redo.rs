@@ -3,20 +3,27 @@
 //! The random histories ask it at each crash ([`every_number_of_threads_agrees`]); here it is asked where
 //! the pool is larger than the data, so that pages are held from record to record.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aries::buffer::BufferPool;
 use aries::config::{Config, RestartMode};
 use aries::disk::{Disk, SimDisk, Survivors};
-use aries::event::Observers;
+use aries::event::{Observers, SkipReason};
 use aries::ids::PageId;
 use aries::log::{ControlFile, MasterRecord};
 use aries::page;
-use aries::recovery::Analysis;
+use aries::recovery::{Analysis, RedoReport};
 use aries::{Options, Result};
 
+/// What redo left: all pages, and how many records and bytes it read, redid, and skipped for which reason.
+struct Redone {
+    pages: Vec<Vec<u8>>,
+    report: (u64, u64, u64, BTreeMap<SkipReason, u64>),
+}
+
 /// Analysis and redo of a copy of `disk`, up to where undo would begin: every page then.
-fn pages_after_redo(disk: &SimDisk, frames: usize, restart: RestartMode) -> Result<Vec<Vec<u8>>> {
+fn pages_after_redo(disk: &SimDisk, frames: usize, restart: RestartMode) -> Result<Redone> {
     let copy: Arc<dyn Disk> = Arc::new(disk.crash(&Survivors::All));
     let control = ControlFile::open(copy.as_ref())?;
     let MasterRecord { page_size, segment_bytes, .. } = control.master();
@@ -30,7 +37,9 @@ fn pages_after_redo(disk: &SimDisk, frames: usize, restart: RestartMode) -> Resu
         page::seal(&mut bytes);
         Ok(bytes)
     };
-    (0..pool.pages()).map(sealed).collect()
+    let pages = (0..pool.pages()).map(sealed).collect::<Result<_>>()?;
+    let RedoReport { records, bytes, redone, skipped, .. } = undo.redo_report().clone();
+    Ok(Redone { pages, report: (records, bytes, redone, skipped) })
 }
 
 /// Asserts that redo by 2, 3 and 5 threads gives what redo by one gives, or fails where it fails.
@@ -47,9 +56,10 @@ pub fn every_number_of_threads_agrees(disk: &SimDisk, frames: usize) {
     }
 }
 
-fn assert_same(serial: &[Vec<u8>], parallel: &[Vec<u8>], threads: usize) {
-    assert_eq!(serial.len(), parallel.len());
-    for (page, (serial, parallel)) in serial.iter().zip(parallel).enumerate() {
+fn assert_same(serial: &Redone, parallel: &Redone, threads: usize) {
+    assert_eq!(serial.report, parallel.report, "the report of {threads} threads");
+    assert_eq!(serial.pages.len(), parallel.pages.len());
+    for (page, (serial, parallel)) in serial.pages.iter().zip(&parallel.pages).enumerate() {
         assert!(serial == parallel, "page {page} differs after redo by {threads} threads");
     }
 }

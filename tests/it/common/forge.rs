@@ -72,7 +72,8 @@ impl Forge {
         TransactionLink { txn, prev_lsn: entry.and_then(|entry| entry.last_lsn) }
     }
 
-    fn next_lsn(&self) -> Lsn {
+    /// Where the next record will stand.
+    pub fn next_lsn(&self) -> Lsn {
         self.story.start.checked_add(self.log.len() as u64).unwrap()
     }
 

@@ -1,5 +1,6 @@
 //! Redo and undo: scenarios 13, 17, 18, 19 and 31.
 
+use aries::event::SkipReason;
 use aries::ids::{PageId, SlotId};
 use aries::page::{self, PageOp, SlotState};
 use aries::record::{LogRecord, Undo};
@@ -141,6 +142,9 @@ fn a_page_that_is_up_to_date_is_looked_at_once() {
     let below = |number: u64| format!("skipped {number}: below rec_lsn");
     let expected = ["skipped 0: page_lsn not below", &below(1), "redone 2", &below(3)];
     assert_eq!(after.redo_decisions(), expected);
+    let report = &after.db.restart_report().redo;
+    let reasons = [(SkipReason::BelowRecLsn, 2), (SkipReason::PageLsnNotBelow, 1)];
+    assert_eq!((report.redone, &report.skipped), (1, &reasons.into()));
 }
 
 /// Scenario 31, no_selective_redo (ARIES 10.1): two transactions change one page, the loser between

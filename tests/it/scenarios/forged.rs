@@ -1,10 +1,11 @@
-//! Prepare records that no engine writes: opening refuses them, names the place, and changes nothing.
+//! Logs that no engine writes, prepare records and checkpoints that contradict what stands around them:
+//! opening refuses them, names the place, and changes nothing.
 
 use aries::Error;
-use aries::ids::{PageId, SlotId};
+use aries::ids::{Lsn, PageId, SlotId, TxnId};
 use aries::record::PreparedLock;
 
-use crate::common::{Forge, image, try_open};
+use crate::common::{Forge, Snapshot, image, try_open};
 
 fn lock(page: u64, slot: u16, exclusive: bool) -> PreparedLock {
     PreparedLock { page: PageId(page), slot: Some(SlotId(slot)), exclusive }
@@ -110,4 +111,58 @@ fn a_checkpoint_that_knows_of_no_prepare_record() {
         forge.update(1, 1);
         forge.end_checkpoint(begin, &snapshot);
     });
+}
+
+/// A checkpoint's copies of the tables cannot know of what comes after its end record, nor of records that
+/// the log does not have.
+#[test]
+fn checkpoints_that_know_too_much() {
+    refused("a rec_lsn behind the end record", |forge| {
+        let begin = forge.begin_checkpoint();
+        let mut snapshot = forge.snapshot();
+        let future = forge.next_lsn().checked_add(8).unwrap();
+        snapshot.dirty_pages.replace(PageId(1), future);
+        forge.end_checkpoint(begin, &snapshot);
+    });
+    refused("a last_lsn at the end record", |forge| {
+        forge.update(1, 1);
+        let begin = forge.begin_checkpoint();
+        let snapshot = with_last_lsn(forge, forge.next_lsn());
+        forge.end_checkpoint(begin, &snapshot);
+    });
+    refused("a last_lsn that is another transaction's record", |forge| {
+        let begin = forge.begin_checkpoint();
+        forge.update(1, 1);
+        let not_its_own = forge.next_lsn();
+        forge.update(2, 2);
+        let snapshot = with_last_lsn(forge, not_its_own);
+        forge.end_checkpoint(begin, &snapshot);
+    });
+}
+
+/// The tables now, but that all transactions of them which have a record claim `lsn` for their last.
+fn with_last_lsn(forge: &Forge, lsn: Lsn) -> Snapshot {
+    let mut snapshot = forge.snapshot();
+    let lines: Vec<(TxnId, _)> =
+        snapshot.transactions.iter().map(|(txn, entry)| (txn, *entry)).collect();
+    for (txn, mut entry) in lines {
+        entry.last_lsn = Some(lsn);
+        snapshot.transactions.insert(txn, entry);
+    }
+    snapshot
+}
+
+/// A page that is being changed just then may be in the copy with where its record will stand at the
+/// earliest, and that may be where the end record came to stand.
+#[test]
+fn a_rec_lsn_may_be_the_end_record_s_own() {
+    let mut forge = Forge::new();
+    let begin = forge.begin_checkpoint();
+    let mut snapshot = forge.snapshot();
+    snapshot.dirty_pages.replace(PageId(1), forge.next_lsn());
+    forge.end_checkpoint(begin, &snapshot);
+    forge.update(1, 1);
+    forge.commit(1);
+    let after = forge.restart();
+    assert_eq!(after.redo_decisions(), ["redone 2"]);
 }

@@ -34,7 +34,8 @@ pub enum TornPageProtection {
     PageImages,
     /// Pages are written once, and nothing is logged in addition: for disks and file systems that write
     /// a page whole or not at all. Elsewhere a crash may tear pages; those that the log still holds
-    /// from their beginning are rebuilt, the others are lost, and reported.
+    /// from their beginning are rebuilt, the others are lost, and reported; one that restart needs
+    /// keeps the database from opening.
     None,
 }
 

@@ -30,7 +30,7 @@ use crate::event::Observers;
 use crate::ids::{Lsn, PageId};
 use crate::log::{CONTROL_FILE, ControlFile, MasterRecord};
 use crate::page::{self, PageKind, space_map};
-use crate::recovery::{Analysis, ToPages};
+use crate::recovery::{Analysis, ToPages, distrust};
 use crate::sync::Arc;
 use crate::tables::DirtyPageTable;
 
@@ -227,6 +227,12 @@ pub fn verify_closed(disk: Arc<dyn Disk>, progress: Progress<'_>) -> Result<Veri
         report.not_judged.push(format!(
             "what restart makes of the {changed} pages with changes that may be in the log only"
         ));
+    }
+    if distrust::is_marked(disk.as_ref())? {
+        report.not_judged.push(
+            "whether the disk has what the page cache shows: a write or sync has failed here"
+                .into(),
+        );
     }
     let mut bytes = vec![0; known.file.page_size()];
     for page in (0..report.pages).map(PageId) {

@@ -24,7 +24,7 @@ use crate::tables::DirtyPageTable;
 /// Frames that each thread leaves to others, if the pool has enough.
 const SPARED_FRAMES: usize = 256;
 
-/// Pages with lower numbers stand in an array, which so takes 16 MiB at most.
+/// Pages with lower numbers stand in an array, which so takes 16 MiB at most, for each thread.
 const LOW_PAGES: usize = 1 << 22;
 
 /// A dirty page.

@@ -18,8 +18,9 @@
 //!
 //! A change is made by [`Transaction::update`], in this order and nowhere else: the page enters the
 //! dirty page table; the record is appended; the bytes change; the page is stamped with the record's
-//! LSN. (Where page images protect from torn pages, a record with the whole page comes before.) Undoing follows `undo_next_lsn` backwards and writes a compensation log record for each
-//! update, on the same path; a compensation record is never undone, so undoing anew after a crash goes
+//! LSN. (Where page images protect from torn pages, a record with the whole page comes before.)
+//! Undoing follows `undo_next_lsn` backwards and writes a compensation log record for each update, on the
+//! same path; a compensation record is never undone, so undoing anew after a crash goes
 //! on where it stopped.
 //!
 //! Invariants:

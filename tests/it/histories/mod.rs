@@ -266,7 +266,8 @@ prop_state_machine! {
 prop_state_machine! {
     #![proptest_config(config(300))]
 
-    /// Also where no durable block of the log is written again, whatever the run before did.
+    /// Also where no durable block of the log is written again, and with page images, and redo by several
+    /// threads: another way at each open, whatever the run before did.
     #[test]
     fn any_history_survives_any_crash_with_padded_logs(sequential 1..150 => PaddedHistories);
 }

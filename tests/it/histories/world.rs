@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aries::checkpoint::Begun;
-use aries::config::LogBlock;
+use aries::config::{LogBlock, RestartMode, TornPageProtection};
 use aries::disk::{self, FaultKind, SimDisk, Survivors};
 use aries::ids::{Lsn, PageId, TxnId};
 use aries::txn::CommitTicket;
@@ -81,11 +81,19 @@ impl World {
     }
 
     fn open(&self, disk: &SimDisk, journal: &Journal) -> Result<Db> {
+        let options = options().observer(Arc::new(journal.clone()));
         let mut blocks = self.log_blocks.iter().cycle().skip(self.opened);
-        options()
-            .log_block(blocks.next().copied().unwrap_or_default())
-            .observer(Arc::new(journal.clone()))
-            .open_on(Arc::new(disk.clone()))
+        let options = match blocks.next() {
+            None => options,
+            Some(block) => {
+                let protections = [TornPageProtection::PageImages, TornPageProtection::DoubleWrite];
+                options
+                    .log_block(*block)
+                    .torn_page_protection(protections[self.opened / 2 % 2])
+                    .restart(RestartMode::Parallel(1 + self.opened % 3))
+            }
+        };
+        options.open_on(Arc::new(disk.clone()))
     }
 
     pub fn db(&self) -> &Db {

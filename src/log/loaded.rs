@@ -1,9 +1,18 @@
 //! One segment at a time in memory, for readers that go from one to the next.
 
-use super::scan::ScanEnd;
 use super::segment::Segments;
 use crate::disk::LogBytes;
 use crate::error::{Error, Result};
+use crate::ids::Lsn;
+
+/// Where a scan must end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ScanEnd {
+    /// At the first hole, wherever that is.
+    FirstHole,
+    /// Here; a hole before is damage. Segments that end at or before it are full and may be mapped.
+    Known(Lsn),
+}
 
 /// The segment that a reader is in.
 pub struct Loaded<'s> {

@@ -52,8 +52,9 @@ pub use control::{
 };
 pub use epochs::Epochs;
 pub use force::DurableLsn;
+pub use loaded::ScanEnd;
 pub use poison::Poison;
-pub use scan::{LogScan, Outlined, RecordBytes, ScanEnd, read_record};
+pub use scan::{LogScan, Outlined, RecordBytes, read_record};
 pub use segment::{Geometry, LOG_DIRECTORY, SEGMENT_HEADER_BYTES, Segments, is_segment_name};
 pub use walk::{Found, LogWalk};
 

@@ -20,7 +20,7 @@
 //! - every pointer in a record that is handed out points backwards.
 
 use super::epochs::Epochs;
-use super::loaded::Loaded;
+use super::loaded::{Loaded, ScanEnd};
 use super::segment::Segments;
 use crate::config::{LARGE_LOG_BLOCK, SMALL_LOG_BLOCK};
 use crate::error::{Error, Result};
@@ -32,15 +32,6 @@ use crate::record::{
 
 /// Bytes read at once for a single record: most records are shorter.
 const SINGLE_READ_BYTES: usize = 512;
-
-/// Where a scan must end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ScanEnd {
-    /// At the first hole, wherever that is.
-    FirstHole,
-    /// Here; a hole before is damage. Segments that end at or before it are full and may be mapped.
-    Known(Lsn),
-}
 
 /// A forward scan.
 pub struct LogScan<'s> {

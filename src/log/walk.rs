@@ -10,8 +10,8 @@
 //! - nothing in the bytes is trusted: a length that leads nowhere is damage.
 
 use super::epochs::Epochs;
-use super::loaded::Loaded;
-use super::scan::{ScanEnd, ill_formed, is_filler, no_record};
+use super::loaded::{Loaded, ScanEnd};
+use super::scan::{ill_formed, is_filler, no_record};
 use super::segment::Segments;
 use crate::error::Result;
 use crate::ids::{Lsn, PageId};

@@ -8,10 +8,6 @@ use super::{CompensationLogRecord, EndCheckpoint, LogRecord, Undo, Update, prepa
 use crate::ids::{Lsn, PageId};
 use crate::tables::TransactionState;
 
-/// Factors of [`mixed`]: odd, and with bits of no pattern.
-const LSN_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-const EPOCH_FACTOR: u64 = 0xc2b2_ae3d_27d4_eb4f;
-
 /// A record in bytes, complete but for its checksum, which needs its LSN and epoch.
 #[derive(Default)]
 pub struct EncodedRecord {
@@ -76,14 +72,6 @@ impl EncodedRecord {
         out[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
         out.resize(start + padded(self.bytes.len()), 0);
     }
-}
-
-/// What makes a record's checksum wrong at any other LSN and in any other epoch: their bits, mixed by
-/// multiplication with odd numbers. The sum is taken under the log's append mutex, and for each record that
-/// restart reads, so it has to be short.
-pub(super) const fn mixed(lsn: Lsn, epoch: u64) -> u32 {
-    let sum = lsn.get().wrapping_mul(LSN_FACTOR).wrapping_add(epoch.wrapping_mul(EPOCH_FACTOR));
-    (sum >> 32) as u32
 }
 
 fn push_header(record: &LogRecord<'_>, out: &mut Vec<u8>) {

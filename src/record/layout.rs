@@ -3,6 +3,8 @@
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::ids::Lsn;
+
 /// Records begin at multiples of this many bytes.
 pub const ALIGNMENT: usize = 8;
 
@@ -167,4 +169,16 @@ pub const fn checkpoint_bytes(dirty_pages: usize, transactions: usize) -> usize 
         + size_of::<EndCheckpointBody>()
         + dirty_pages * size_of::<DirtyPageLine>()
         + transactions * size_of::<TransactionLine>()
+}
+
+/// Factors of [`mixed`]: odd, and with bits of no pattern.
+const LSN_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+const EPOCH_FACTOR: u64 = 0xc2b2_ae3d_27d4_eb4f;
+
+/// What makes a record's checksum wrong at any other LSN and in any other epoch: their bits, mixed by
+/// multiplication with odd numbers. The sum is taken under the log's append mutex, and for each record that
+/// restart reads, so it has to be short.
+pub(super) const fn mixed(lsn: Lsn, epoch: u64) -> u32 {
+    let sum = lsn.get().wrapping_mul(LSN_FACTOR).wrapping_add(epoch.wrapping_mul(EPOCH_FACTOR));
+    (sum >> 32) as u32
 }

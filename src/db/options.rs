@@ -116,7 +116,8 @@ impl Options {
     }
 
     /// How torn pages are made whole ([`TornPageProtection::DoubleWrite`] by default). Chosen anew at
-    /// each open; what an earlier run has written stays protected as it was.
+    /// each open; what an earlier run has written stays protected as it was. After an unclean end of a run
+    /// with another protection, opening drops the database's files from the page cache.
     pub fn torn_page_protection(mut self, protection: TornPageProtection) -> Self {
         self.torn_page_protection = protection;
         self

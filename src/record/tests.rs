@@ -329,3 +329,92 @@ fn an_update_logs_what_changed() {
     });
     assert_eq!(padded(EncodedRecord::new(&update).len()), 80);
 }
+
+/// A record of each kind that points somewhere, with every pointer at `target`; each alone at `odd` then.
+fn pointing(target: u64, odd: Option<(usize, u64)>) -> Vec<(LogRecord<'static>, usize)> {
+    let at = |pointer: usize| match odd {
+        Some((odd, to)) if odd == pointer => lsn(to),
+        _ => lsn(target),
+    };
+    let link = TransactionLink { txn: TxnId::FIRST, prev_lsn: Some(at(0)) };
+    let (page, op) = (PageId(3), PageOp::RemoveSlot { slot: SlotId(0) });
+    let (prev_page_lsn, undo) = (Some(at(1)), Undo::RedoOnly);
+    let previous = Some(EpochStart { lsn: at(0), epoch: 1 });
+    let checkpoint = EndCheckpoint {
+        durable_lsn: at(1),
+        begin_lsn: at(0),
+        next_txn: TxnId::FIRST,
+        part: 0,
+        parts: 1,
+        dirty_pages: Vec::new(),
+        transactions: Vec::new(),
+    };
+    let commit = Commit { link, durable_lsn: at(1), wall_time_micros: 0, frees_pages: false };
+    let compensation =
+        CompensationLogRecord { link, page, prev_page_lsn, op, undo_next_lsn: Some(at(2)) };
+    vec![
+        (LogRecord::Update(Update { link, page, prev_page_lsn, op, undo }), 2),
+        (LogRecord::Compensation(compensation), 3),
+        (LogRecord::Commit(commit), 2),
+        (LogRecord::Rollback(Rollback { link }), 1),
+        (LogRecord::End(End { link, durable_lsn: at(1) }), 2),
+        (LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn: Some(at(1)) }), 2),
+        (LogRecord::BeginCheckpoint(BeginCheckpoint { durable_lsn: at(1), restart_lsn: at(0) }), 2),
+        (LogRecord::EndCheckpoint(checkpoint), 2),
+        (
+            LogRecord::Restart(Restart {
+                durable_lsn: at(1),
+                epoch: 2,
+                previous,
+                next_txn: TxnId::FIRST,
+            }),
+            2,
+        ),
+        (LogRecord::PageImage(PageImage { page, prev_page_lsn: Some(at(0)), op }), 1),
+    ]
+}
+
+/// Following any pointer of any record must end: each points to before the record. Only `durable_lsn`, which is
+/// exclusive, may be the record's own LSN.
+#[test]
+fn every_pointer_points_back() {
+    const HERE: u64 = 640;
+    for (record, _) in pointing(HERE - 8, None) {
+        assert!(record.points_back(lsn(HERE)), "{record}");
+    }
+    for pointer in 0..3 {
+        for (record, pointers) in pointing(HERE - 8, Some((pointer, HERE))) {
+            let exclusive = record.durable_lsn() == Some(lsn(HERE));
+            let back = pointer >= pointers || exclusive;
+            assert_eq!(record.points_back(lsn(HERE)), back, "{record}, pointer {pointer}");
+        }
+        for (record, pointers) in pointing(HERE - 8, Some((pointer, HERE + 8))) {
+            let back = pointer >= pointers;
+            assert_eq!(record.points_back(lsn(HERE)), back, "{record}, pointer {pointer}");
+        }
+    }
+}
+
+#[test]
+fn those_that_bear_witness_say_how_far_the_log_was_durable() {
+    let witnesses = ["Commit", "End", "BeginCheckpoint", "EndCheckpoint", "Restart"];
+    for (record, _) in pointing(64, None) {
+        let durable = witnesses.contains(&record.name()).then(|| lsn(64));
+        assert_eq!(record.durable_lsn(), durable, "{record}");
+    }
+    assert_eq!(one_prepare().durable_lsn(), Some(lsn(64)));
+}
+
+#[test]
+fn those_that_change_a_page_say_what_they_do_to_it() {
+    for (record, _) in pointing(64, None) {
+        let changes = ["Update", "Compensation", "PageImage"].contains(&record.name());
+        assert_eq!(record.page_change().map(|change| change.page), changes.then_some(PageId(3)));
+    }
+}
+
+#[test]
+fn nothing_is_empty_but_what_was_never_encoded() {
+    assert!(EncodedRecord::default().is_empty());
+    assert!(!EncodedRecord::new(&one_prepare()).is_empty());
+}

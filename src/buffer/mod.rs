@@ -39,7 +39,7 @@ mod pages_file;
 mod repair;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use double_write::{
@@ -108,6 +108,8 @@ pub struct BufferPool {
     protection: TornPageProtection,
     /// Whether damaged pages are rebuilt when they are read.
     repairs: AtomicBool,
+    /// Damaged pages that the log was searched for in vain.
+    beyond_repair: Mutex<BTreeSet<PageId>>,
     control: Arc<Mutex<ControlFile>>,
     log: Arc<Log>,
     observers: Observers,
@@ -137,6 +139,7 @@ impl BufferPool {
             writer: Mutex::new(double_write),
             protection: config.torn_page_protection,
             repairs: AtomicBool::new(false),
+            beyond_repair: Mutex::default(),
             control,
             log,
             observers,

@@ -17,6 +17,8 @@
 //!   the log, and the log is read to its durable end;
 //! - a page stamped at or beyond the end of the log is never rebuilt: it bears witness that the *log* has lost
 //!   its end, and repair would hide that;
+//! - a page that the log cannot rebuild is not tried again: nothing can log a beginning of it as long as it
+//!   cannot be read;
 //! - a rebuilt page is written in place at once, through the double-write file where that is in use, so
 //!   it is clean: nothing needs the log that it was rebuilt from any more.
 //!
@@ -39,6 +41,8 @@ use crate::page;
 use crate::record::{LogRecord, PageChange};
 use crate::sync::Ordering;
 
+/// Pages that cannot be rebuilt, remembered at most.
+const MOST_REMEMBERED: usize = 4096;
 /// Memory that one scan may take for rebuilt pages (bytes).
 const PORTION_BYTES: usize = 16 * 1024 * 1024;
 
@@ -94,6 +98,7 @@ impl BufferPool {
             Err(damage @ Error::Corrupt { .. })
                 if self.repairs.load(Ordering::Acquire)
                     && page.0 < self.pages()
+                    && !self.beyond_repair.lock().contains(&page)
                     && self.log.poison().check().is_ok() =>
             {
                 self.repair(page, bytes, damage)
@@ -109,7 +114,13 @@ impl BufferPool {
         };
         self.write_back(&mut pages)?;
         match pages.remove(&page).flatten() {
-            None => Err(damage),
+            None => {
+                let mut beyond_repair = self.beyond_repair.lock();
+                if beyond_repair.len() < MOST_REMEMBERED {
+                    beyond_repair.insert(page);
+                }
+                Err(damage)
+            }
             Some(rebuilt) => {
                 bytes.copy_from_slice(&rebuilt.bytes);
                 Ok(())

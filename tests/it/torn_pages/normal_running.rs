@@ -100,6 +100,25 @@ fn a_log_that_cannot_be_read_is_of_no_help() {
     assert_eq!(read_nine(&story.db).unwrap(), b"....");
 }
 
+/// A page that cannot be rebuilt costs one search of the log, not one at every read.
+#[test]
+fn the_log_is_searched_in_vain_once() {
+    let story = Story::new();
+    forget_log(&story.db);
+    evict_nine(&story.db);
+    flip_nine(&story.disk);
+    let read = || {
+        let before = story.disk.io_count();
+        assert_names_page(&read_nine(&story.db).unwrap_err());
+        story.disk.io_count() - before
+    };
+    let (first, second) = (read(), read());
+    assert!(first > second, "{first} and {second} I/Os");
+    assert_eq!(second, 1, "the page itself");
+    flip_nine(&story.disk);
+    assert_eq!(read_nine(&story.db).unwrap(), b"....", "whole again, it is served");
+}
+
 /// A page with a right checksum, stamped beyond the end of the log, bears witness that log was lost: to
 /// rebuild it from the log that is left would hide that.
 #[test]

@@ -28,7 +28,6 @@
 //! Source: ARIES, section 8: media recovery of single pages, from a copy and the log.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use super::BufferPool;
 use super::double_write::{BATCH_PAGES, Image};
@@ -59,10 +58,7 @@ type Pages = BTreeMap<PageId, Option<Rebuilt>>;
 /// Rebuilds pages in one scan of the retained log. What is left `None` cannot be rebuilt.
 fn rebuild(log: &Log, page_size: usize, wanted: &[PageId]) -> Result<Pages> {
     let mut pages: Pages = wanted.iter().map(|page| (*page, None)).collect();
-    log.scan_retained(|lsn, record| {
-        apply(&mut pages, page_size, lsn, record);
-        ControlFlow::Continue(())
-    })?;
+    log.scan_retained(|lsn, record| apply(&mut pages, page_size, lsn, record))?;
     Ok(pages)
 }
 

@@ -264,9 +264,9 @@ impl Options {
 }
 
 fn default_restart(background: bool) -> RestartMode {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    match threads.min(DEFAULT_REDO_THREADS) {
-        2.. if background => RestartMode::Parallel(threads.min(DEFAULT_REDO_THREADS)),
+    let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match at_once.min(DEFAULT_REDO_THREADS) {
+        threads @ 2.. if background => RestartMode::Parallel(threads),
         _ => RestartMode::Serial,
     }
 }

@@ -1,7 +1,5 @@
 //! Reading all of the log that is still there, while the engine runs.
 
-use std::ops::ControlFlow;
-
 use super::{Geometry, Log, LogScan, ScanEnd};
 use crate::error::Result;
 use crate::ids::Lsn;
@@ -14,10 +12,7 @@ impl Log {
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] where the retained log is damaged; those of the disk.
-    pub fn scan_retained(
-        &self,
-        mut visit: impl FnMut(Lsn, &LogRecord<'_>) -> ControlFlow<()>,
-    ) -> Result<()> {
+    pub fn scan_retained(&self, mut visit: impl FnMut(Lsn, &LogRecord<'_>)) -> Result<()> {
         let _preparing = self.preparing.lock();
         let end = self.flushed_lsn();
         let epochs = self.epochs();
@@ -26,9 +21,7 @@ impl Log {
         let (start, known) = (start.max(run.lsn), ScanEnd::Known(end));
         let mut scan = LogScan::new(&self.segments, self.page_size, start, epochs, known);
         while let Some((lsn, record)) = scan.next_record()? {
-            if visit(lsn, &record).is_break() {
-                break;
-            }
+            visit(lsn, &record);
         }
         Ok(())
     }

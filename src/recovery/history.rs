@@ -209,6 +209,7 @@ impl Part<'_> {
         for (nth, found) in found.iter().enumerate() {
             let skipped = match (pages.skips(nth, found.lsn), &changes[nth]) {
                 (None, Some(change)) => redo(found.lsn, change, (&mut *pages, nth), done)?,
+                (None, None) => unreachable!("a rec_lsn is only ever raised"),
                 (skipped, _) => skipped,
             };
             self.tell(found, skipped, done);

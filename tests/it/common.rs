@@ -18,6 +18,9 @@ pub use images::{Image, PAGE_SIZE, SEGMENT_BYTES, Work, disk_of, image, value};
 pub use story::{Story, cut_log, read_page_records};
 pub use watched::{Call, WatchedDisk};
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use aries::disk::{Disk, SimDisk};
@@ -39,6 +42,19 @@ pub fn open(disk: &SimDisk) -> Db {
 /// The same, where it may fail.
 pub fn try_open(disk: &SimDisk) -> Result<Db> {
     options().open_on(Arc::new(disk.clone()))
+}
+
+/// Every file below a directory, with its bytes.
+pub fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.append(&mut files(&path)),
+            false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    found
 }
 
 /// Remembers events.

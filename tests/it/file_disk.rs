@@ -1,19 +1,18 @@
 //! Databases in real directories: what stands in the way, who else is there, and what the
 //! operating system refuses.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use aries::{Db, Error, Options};
 use tempfile::{TempDir, tempdir};
 
 use crate::bad_input::child;
-use crate::common::{Work, forget_log, options, value};
+use crate::common::{Work, files, forget_log, options, value};
 
 /// Tells a process that this program started where to work.
 const DIRECTORY: &str = "ARIES_TEST_DIRECTORY";
@@ -26,19 +25,6 @@ fn closed() -> (TempDir, Work) {
     (0..6).for_each(|number| work.commit_one(&db, &value(number, 30)).unwrap());
     db.close().unwrap();
     (directory, work)
-}
-
-/// Every file below a directory, with its bytes.
-fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.append(&mut files(&path)),
-            false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    found
 }
 
 fn open(directory: &Path) -> Result<Db, Error> {

@@ -1,15 +1,14 @@
 //! The program's `verify`: what it prints, its exit codes, and that it leaves the directory alone.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use aries::ids::PageId;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::common::{Work, options, value};
+use crate::common::{Work, files, options, value};
 
 fn verify(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aries"));
@@ -20,19 +19,6 @@ fn verify_json(directory: &Path, arguments: &[&str], code: i32) -> Value {
     let output = verify(directory, &[&["--json"], arguments].concat());
     assert_eq!(output.status.code(), Some(code), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Every file below a directory, with its bytes.
-fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.append(&mut files(&path)),
-            false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    found
 }
 
 /// A database in a new directory, closed or as a killed process leaves it; and what it acknowledged.

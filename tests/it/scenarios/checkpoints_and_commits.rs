@@ -1,14 +1,14 @@
 //! Checkpoints against what goes on meanwhile: scenarios 38 and 39.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use aries::Transaction;
 use aries::disk::{SimDisk, Survivors};
 use aries::event::Event;
 use aries::ids::{PageId, SlotId};
 use aries::page::{PageKind, PageState};
+use aries::{Db, Transaction};
 
 use crate::common::{Forge, Story, WatchedDisk, open, options, read_page_records};
 
@@ -160,22 +160,30 @@ fn checkpoint_against_a_decision() {
     }
 }
 
-/// Scenario 38 in the running engine (ARIES 5.3, 5.4): the committing thread stands still between
-/// its commit record and its force while a whole checkpoint is taken.
-#[test]
-fn checkpoint_in_the_middle_of_a_commit() {
-    let (reached, at_commit) = mpsc::channel();
+/// A database whose threads stand still behind appending a record of this kind: they tell the receiver, and
+/// wait for the sender.
+fn standing_still_behind(wanted: &'static str, disk: &SimDisk) -> (Db, Receiver<()>, Sender<()>) {
+    let (reached, at_record) = mpsc::channel();
     let (go_on, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let observer = move |event: &Event| {
-        if let Event::Appended { kind: "Commit", .. } = event {
+        if let Event::Appended { kind, .. } = event
+            && *kind == wanted
+        {
             reached.send(()).unwrap();
             gate.lock().unwrap().recv().unwrap();
         }
     };
-    let disk = SimDisk::new();
     let options = options().observer(Arc::new(observer));
-    let db = options.open_on(Arc::new(disk.clone())).unwrap();
+    (options.open_on(Arc::new(disk.clone())).unwrap(), at_record, go_on)
+}
+
+/// Scenario 38 in the running engine (ARIES 5.3, 5.4): the committing thread stands still between
+/// its commit record and its force while a whole checkpoint is taken.
+#[test]
+fn checkpoint_in_the_middle_of_a_commit() {
+    let disk = SimDisk::new();
+    let (db, at_commit, go_on) = standing_still_behind("Commit", &disk);
     let mut t1 = db.begin().unwrap();
     let page = t1.allocate_page().unwrap();
     t1.insert_record(page, b"kept").unwrap();
@@ -198,18 +206,8 @@ fn checkpoint_in_the_middle_of_a_commit() {
 /// durable, and its copy of the table must say so.
 #[test]
 fn checkpoint_in_the_middle_of_a_prepare() {
-    let (reached, at_prepare) = mpsc::channel();
-    let (go_on, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
-    let observer = move |event: &Event| {
-        if let Event::Appended { kind: "Prepare", .. } = event {
-            reached.send(()).unwrap();
-            gate.lock().unwrap().recv().unwrap();
-        }
-    };
     let disk = SimDisk::new();
-    let options = options().observer(Arc::new(observer));
-    let db = options.open_on(Arc::new(disk.clone())).unwrap();
+    let (db, at_prepare, go_on) = standing_still_behind("Prepare", &disk);
     let mut t1 = db.begin().unwrap();
     let page = t1.allocate_page().unwrap();
     t1.insert_record(page, b"kept").unwrap();

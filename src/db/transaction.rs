@@ -151,7 +151,8 @@ impl Transaction {
                 return Err(Error::PageFull { page, needed: length, available });
             }
             let unformatted = page::kind(guard.bytes()) == Some(PageKind::Unformatted);
-            if unformatted || page::room_for(guard.bytes(), length) {
+            // In a new slot: one that is free may be locked, and is not worth waiting for.
+            if unformatted || page::room_for(guard.bytes(), length + page::SLOT_SIZE) {
                 return Ok(());
             }
             page::slots(guard.bytes()).filter(|(_, state, _)| *state == SlotState::Ghost).count()

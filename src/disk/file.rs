@@ -3,7 +3,7 @@
 //! Guarantees:
 //!
 //! - One process at a time: the file `LOCK` is locked by the operating system for as long as the
-//!   disk or any file opened from it lives. A process that dies loses the lock with its life.
+//!   disk or any file opened from it lives, and no longer. A process that dies loses the lock with its life.
 //! - Reads and writes are whole: interrupted and short ones are carried on.
 //! - A failed sync is final. It is never tried again, not even after an interruption: the kernel
 //!   may have marked the pages clean, and a second sync would say "done" without writing them.
@@ -32,7 +32,19 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub struct FileDisk {
     root: PathBuf,
-    lock: Arc<File>,
+    lock: Arc<DirectoryLock>,
+}
+
+/// Unlocks when it is dropped. Closing the file is not enough: a process that is being started by this one
+/// holds all of its files open until it runs another program.
+#[derive(Debug)]
+struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing it unlocks as well, sooner or later.
+        let _ = self.0.unlock();
+    }
 }
 
 impl FileDisk {
@@ -66,7 +78,7 @@ impl FileDisk {
         }
         // Nobody has the database open: who does holds LOCK. (The directory stands in for it.)
         let lock = File::open(&root).map_err(|e| Error::from_io("open", &root, e))?;
-        Ok(Self { root, lock: Arc::new(lock) })
+        Ok(Self { root, lock: Arc::new(DirectoryLock(lock)) })
     }
 
     /// Like [`FileDisk::open`], but makes the directory (not its parents) when it is missing. Its
@@ -122,7 +134,7 @@ fn refuse_foreign(root: &Path) -> Result<()> {
     }
 }
 
-fn lock_directory(root: &Path) -> Result<File> {
+fn lock_directory(root: &Path) -> Result<DirectoryLock> {
     refuse_foreign(root)?;
     let path = root.join(LOCK);
     let file = File::options()
@@ -133,7 +145,7 @@ fn lock_directory(root: &Path) -> Result<File> {
         .open(&path)
         .map_err(|e| Error::from_io("open", &path, e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirectoryLock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::AlreadyOpen { path: root.to_owned() }),
         Err(TryLockError::Error(e)) => Err(Error::from_io("lock", path, e)),
     }
@@ -239,7 +251,7 @@ struct OpenFile {
     file: File,
     path: PathBuf,
     /// A handle that outlives its disk must not write to a directory opened by somebody else.
-    _lock: Arc<File>,
+    _lock: Arc<DirectoryLock>,
 }
 
 impl OpenFile {
@@ -365,6 +377,17 @@ mod tests {
         assert!(matches!(FileDisk::create(root.path()), Err(Error::AlreadyOpen { .. })));
         drop(file);
         FileDisk::open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_dropped_disk_is_unlocked_though_its_lock_was_inherited() {
+        let root = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(root.path()).unwrap();
+        // As a process has it that is being started.
+        let inherited = disk.lock.0.try_clone().unwrap();
+        drop(disk);
+        FileDisk::open(root.path()).unwrap();
+        drop(inherited);
     }
 
     #[test]

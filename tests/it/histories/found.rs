@@ -1,10 +1,11 @@
 //! Short forms of histories that were found at random, or by thinking about them, to go wrong.
 
 use std::sync::Arc;
+use std::thread;
 
 use aries::disk::{SimDisk, Survivors};
-use aries::ids::PageId;
-use aries::page::PageState;
+use aries::ids::{PageId, SlotId};
+use aries::page::{HEADER_SIZE, PageState, SLOT_SIZE};
 use aries::{Db, Error};
 
 use super::world::options;
@@ -106,6 +107,38 @@ fn an_insert_that_does_not_fit_keeps_nobody_from_the_page() {
     assert!(matches!(refused, Err(Error::PageFull { .. })));
     let mut second = db.begin().unwrap();
     second.insert_record(page, &[3; 20]).unwrap();
+}
+
+/// A slot that is free, but for a lock of whoever gave it up, is not waited for where a ghost's bytes make
+/// room for another slot.
+#[test]
+fn an_insert_purges_ghosts_rather_than_wait_for_a_free_slot() {
+    let (_, db, [page, other]) = with_pages();
+    let room = 1024 - HEADER_SIZE - 3 * SLOT_SIZE - 40;
+    let mut deleter = db.begin().unwrap();
+    let ghost = deleter.insert_record(page, &vec![2; room - 60]).unwrap();
+    deleter.delete_record(page, ghost).unwrap();
+    deleter.commit().unwrap();
+    let mut first = db.begin().unwrap();
+    let start = first.savepoint().unwrap();
+    let freed = first.insert_record(page, &[3; 10]).unwrap();
+    first.rollback_to(start).unwrap();
+    let mut second = db.begin().unwrap();
+    second.read_record(other, SlotId(0)).unwrap();
+    thread::scope(|scope| {
+        // Had the second to wait for the first, one of them would be told of a deadlock.
+        let waiting = scope.spawn(|| {
+            let deleted = first.delete_record(other, SlotId(0));
+            first.rollback().unwrap();
+            deleted
+        });
+        while db.locks().iter().all(|lock| lock.waiters.is_empty()) {
+            thread::yield_now();
+        }
+        assert_ne!(second.insert_record(page, &[4; 60]).unwrap(), freed);
+        second.commit().unwrap();
+        waiting.join().unwrap().unwrap();
+    });
 }
 
 /// A checkpoint names transactions that have begun; one without a record has nothing to lose.

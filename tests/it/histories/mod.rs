@@ -242,12 +242,16 @@ impl StateMachineTest for PaddedHistories {
     }
 }
 
+/// In milliseconds. (Each panic on the way may take a second, to name its callers.)
+const LONGEST_SHRINKING: u32 = 120_000;
+
 fn config(cases: u32) -> Config {
     let asked_for = std::env::var_os("PROPTEST_CASES").is_some();
     let default = Config::default();
     Config {
         cases: if asked_for { default.cases } else { cases },
         max_shrink_iters: 20_000,
+        max_shrink_time: LONGEST_SHRINKING,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "tests/it/histories/regressions.txt",
         ))),

@@ -25,6 +25,8 @@
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use crate::buffer::BufferPool;
 use crate::error::{Error, Result};

@@ -298,6 +298,34 @@ fn a_prepare_record_that_says_nonsense_is_refused() {
     }
 }
 
+/// A transaction's last record is its latest, and none is undone that it has not written.
+#[test]
+fn a_checkpoint_whose_transactions_contradict_themselves_is_refused() {
+    let decoded = |first, last, undo_next| {
+        let mut entry = TransactionEntry::new();
+        (entry.first_lsn, entry.last_lsn) = (Lsn::new(first), Lsn::new(last));
+        entry.undo_next_lsn = Lsn::new(undo_next);
+        let record = LogRecord::EndCheckpoint(EndCheckpoint {
+            durable_lsn: lsn(8),
+            begin_lsn: lsn(8),
+            next_txn: TxnId::FIRST,
+            part: 0,
+            parts: 1,
+            dirty_pages: Vec::new(),
+            transactions: vec![(TxnId::FIRST, entry)],
+        });
+        let (encoded, mut bytes) = (EncodedRecord::new(&record), Vec::new());
+        encoded.append_to(lsn(64), 1, &mut bytes);
+        decode(&bytes[..encoded.len()]).is_ok_and(|decoded| decoded == record)
+    };
+    for sound in [(0, 0, 0), (16, 16, 16), (16, 32, 16), (16, 32, 0)] {
+        assert!(decoded(sound.0, sound.1, sound.2), "{sound:?}");
+    }
+    for nonsense in [(32, 16, 16), (16, 32, 40), (0, 32, 32), (16, 0, 0), (0, 0, 16)] {
+        assert!(!decoded(nonsense.0, nonsense.1, nonsense.2), "{nonsense:?}");
+    }
+}
+
 #[test]
 fn a_page_image_belongs_to_no_transaction_and_holds_an_image() {
     let encoded = |op: PageOp<'_>| {

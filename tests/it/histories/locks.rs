@@ -46,12 +46,13 @@ impl Locks {
         kept
     }
 
-    /// Whether others hold locks on slots of the page that hold no record: an insert may want one
-    /// of them, and wait.
+    /// Whether others hold locks on slots of the page that hold no record, or a deleted one, which may be
+    /// purged: an insert may want one of them, and wait.
     pub fn on_free_slots(&self, txn: TxnId, page: PageId, content: &Page) -> bool {
         self.0.iter().any(|(name, holders)| match name {
             LockName::Record(on, slot) if *on == page => {
-                !content.records.contains_key(slot) && holders.keys().any(|holder| *holder != txn)
+                let is_live = content.records.get(slot).is_some_and(|record| !record.deleted);
+                !is_live && holders.keys().any(|holder| *holder != txn)
             }
             _ => false,
         })

@@ -2,9 +2,10 @@
 //! and file; never served.
 
 use aries::Error;
-use aries::disk::SimDisk;
+use aries::disk::{SimDisk, Survivors};
 use aries::error::Place;
 use aries::ids::PageId;
+use aries::page;
 
 use super::{closed, closed_long_after, crashed, crashed_long_after};
 use crate::common::{Image, PAGE_SIZE, Work, disk_of, forget_log, try_open};
@@ -37,6 +38,31 @@ fn assert_only_that_page_is_refused(disk: &SimDisk, work: &Work, damaged: PageId
         }
     }
     txn.commit().unwrap();
+}
+
+/// A sound page with a change that the log does not have shows that log was lost. It is not rebuilt, though the
+/// log holds it from its beginning: that would lose the change, too, and nobody would know.
+#[test]
+fn a_page_with_a_change_that_the_log_lacks_is_refused_by_redo() {
+    let disk = SimDisk::new();
+    let db = try_open(&disk).unwrap();
+    let mut txn = db.begin().unwrap();
+    let page = txn.allocate_page().unwrap();
+    let slot = txn.insert_record(page, b"aaaa").unwrap();
+    db.flush_pages().unwrap();
+    txn.write_record(page, slot, 0, b"bbbb").unwrap();
+    let first = txn.entry().last_lsn.unwrap();
+    txn.write_record(page, slot, 0, b"cccc").unwrap();
+    txn.commit().unwrap();
+    let disk = disk.crash(&Survivors::None);
+    let (mut file, at) = (disk.read_file("pages").unwrap(), page.0 as usize * PAGE_SIZE);
+    let bytes = &mut file[at..at + PAGE_SIZE];
+    page::set_page_lsn(bytes, first.checked_add(8).unwrap());
+    page::seal(bytes);
+    disk.write_file("pages", &file);
+    let error = try_open(&disk).map(drop).unwrap_err();
+    assert_page_named(&error, page);
+    assert!(error.to_string().contains("the log has lost that change"), "{error}");
 }
 
 #[test]

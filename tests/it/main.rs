@@ -17,6 +17,7 @@ mod log_ends;
 mod padded_log;
 mod parallel_redo;
 mod scenarios;
+mod scripts;
 mod smoke;
 mod thread_pages;
 mod threads;

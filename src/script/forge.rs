@@ -260,7 +260,10 @@ impl Session {
         let mut forge = match self.forge.take() {
             Some(forge) => forge,
             None => match &self.crashed {
-                Some(crashed) => Forge::begin(self.sim_disk()?, crashed)?,
+                Some(crashed) => {
+                    self.names.cut(crashed.end);
+                    Forge::begin(self.sim_disk()?, crashed)?
+                }
                 None => return refused("records are written by hand after a crash"),
             },
         };

@@ -477,7 +477,6 @@ impl Session {
             let transactions = db.transaction_table();
             let end = db.stats().flushed_lsn;
             let restart_lsn = db.restart_report().undo.restart_lsn;
-            self.names.cut(end);
             self.crashed = Some(CrashedLog { end, restart_lsn, transactions });
         }
         self.running = None;

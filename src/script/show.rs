@@ -40,11 +40,11 @@ impl Session {
     }
 
     pub(super) fn show(&mut self, view: View) -> Result<String> {
+        self.renumber();
         if view == View::Control {
             return self.control();
         }
         let db = self.db()?;
-        self.renumber();
         let names = &self.names;
         let lines: Vec<String> = match view {
             View::Log(from) => self.log(from)?,

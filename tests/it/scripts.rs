@@ -56,15 +56,11 @@ impl goldenscript::Runner for Runner {
         command: &goldenscript::Command,
         context: &goldenscript::Context,
     ) -> Result<String, Box<dyn Error>> {
-        let quoted = |text: &str| format!("\"{}\"", text.escape_default());
         let mut line = context.prefix.as_ref().map_or_else(String::new, |name| format!("{name}: "));
         line += &command.name;
         for argument in &command.args {
             line += " ";
-            line += &match argument {
-                goldenscript::Argument::Positional(value) => quoted(value),
-                goldenscript::Argument::KeyValue(key, value) => format!("{key}={}", quoted(value)),
-            };
+            line += &argument.to_string();
         }
         let statement = Statement::parse_line(1, &line)?;
         Ok(self.0.perform(&statement.expect("a statement"))?)

@@ -109,17 +109,23 @@ impl Block {
         Self { line, statements, expected }
     }
 
-    /// Runs the statements, and compares.
+    /// Runs the statements, and compares; `done` hears of each, and what it printed.
     ///
     /// # Errors
     /// When one of them fails that must not, or the other way round.
-    pub fn run(&self, session: &mut Session) -> Result<Verdict, ScriptError> {
+    pub fn run(
+        &self,
+        session: &mut Session,
+        done: &mut dyn FnMut(&mut Session, &Statement, &str),
+    ) -> Result<Verdict, ScriptError> {
         let mut printed = String::new();
         for statement in &self.statements {
             let performed = session.perform(statement);
             let output = performed
                 .map_err(|message| ScriptError { line: statement.line, message })?;
-            printed += &statement.prefixed(&output);
+            let output = statement.prefixed(&output);
+            done(session, statement, &output);
+            printed += &output;
         }
         let Some(expected) = &self.expected else { return Ok(Verdict::Printed(printed)) };
         let printed = as_expected(printed);
@@ -171,7 +177,7 @@ mod tests {
     #[test]
     fn a_difference_is_told_with_both() {
         let script = Script::parse("fill pages=1 records=1\nT1: begin\nT1: read P1.0\n---\nok\n").unwrap();
-        let verdict = script.blocks[0].run(&mut Session::simulated()).unwrap();
+        let verdict = script.blocks[0].run(&mut Session::simulated(), &mut |_, _, _| {}).unwrap();
         let (expected, printed) = ("ok\n".to_owned(), "T1: \"....\"\n".to_owned());
         assert_eq!(verdict, Verdict::Different(Difference { line: 1, expected, printed }));
     }

@@ -37,6 +37,8 @@ pub struct Session {
     pub(super) events: Arc<Mutex<Vec<Event>>>,
     /// How many of them were asked for records.
     pub(super) events_seen: usize,
+    /// How many of them were told.
+    pub(super) told: usize,
     current: Option<String>,
     trace: bool,
     /// Records on each page of the stage, and the bytes of each.
@@ -66,20 +68,21 @@ const FRAMES: usize = 64;
 
 impl Settings {
     fn options(&self, simulated: bool) -> Options {
-        let mut options = Options::new().background(false).buffer_pool_bytes(FRAMES * PAGE_SIZE);
+        let mut options = Options::new().background(false);
         if simulated {
             options = options.page_size(PAGE_SIZE).segment_bytes(SEGMENT_BYTES).database_id(1);
+            options = options.buffer_pool_bytes(FRAMES * PAGE_SIZE);
         }
         let (mut page_size, mut frames) = (PAGE_SIZE, FRAMES);
         for setting in &self.0 {
             options = match *setting {
                 Setting::PageSize(bytes) => {
                     page_size = bytes;
-                    options.page_size(bytes)
+                    options.page_size(bytes).buffer_pool_bytes(frames.saturating_mul(page_size))
                 }
                 Setting::Frames(count) => {
                     frames = count;
-                    options
+                    options.buffer_pool_bytes(frames.saturating_mul(page_size))
                 }
                 Setting::SegmentBytes(bytes) => options.segment_bytes(bytes),
                 Setting::Protection(protection) => options.torn_page_protection(protection),
@@ -88,7 +91,7 @@ impl Settings {
                 Setting::RedoThreads(threads) => options.restart(RestartMode::Parallel(threads)),
             };
         }
-        options.buffer_pool_bytes(frames.saturating_mul(page_size))
+        options
     }
 }
 
@@ -127,6 +130,7 @@ impl Session {
             mark: None,
             events: Arc::default(),
             events_seen: 0,
+            told: 0,
             current: None,
             trace: false,
             stage: (0, 0),
@@ -145,6 +149,13 @@ impl Session {
     pub fn transactions(&self) -> Vec<&str> {
         let actors = self.running.iter().flat_map(|running| running.actors.keys());
         actors.map(String::as_str).collect()
+    }
+
+    /// What the engine did since this was last asked, in words, an event a line.
+    pub fn take_told(&mut self) -> String {
+        let told = self.told_since(self.told, |_| true);
+        self.told = self.events.lock().len();
+        told
     }
 
     /// Whether the database is open.
@@ -468,6 +479,16 @@ impl Session {
         db.close()?;
         self.stop();
         Ok(())
+    }
+
+    /// Rolls back what is under way, and closes the database if it is open.
+    ///
+    /// # Errors
+    /// Those of closing it; nothing that was acknowledged is lost.
+    pub fn end(mut self) -> Result<()> {
+        let Some(Running { actors, db, .. }) = self.running.take() else { return Ok(()) };
+        drop(actors);
+        db.close()
     }
 
     /// Whatever is in memory is gone.

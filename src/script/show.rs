@@ -37,6 +37,7 @@ impl Session {
     pub(super) fn forget_events(&mut self) {
         self.events.lock().clear();
         self.events_seen = 0;
+        self.told = 0;
     }
 
     pub(super) fn show(&mut self, view: View) -> Result<String> {

@@ -22,6 +22,8 @@ pub struct Statement {
     pub prefix: Option<String>,
     /// What is to be done.
     pub command: Command,
+    /// As it is written.
+    pub text: String,
 }
 
 /// What is to be done.
@@ -293,10 +295,10 @@ impl Statement {
     /// # Errors
     /// When it is none that there is.
     pub fn parse_line(number: usize, text: &str) -> Result<Option<Self>, SyntaxError> {
-        Line::parse(number, text)?.map(|line| Self::parse(&line)).transpose()
+        Line::parse(number, text)?.map(|line| Self::parse(&line, text)).transpose()
     }
 
-    fn parse(line: &Line) -> Result<Self, SyntaxError> {
+    fn parse(line: &Line, text: &str) -> Result<Self, SyntaxError> {
         let mut arguments = Arguments::new(line);
         let command = command(line, &mut arguments)?;
         arguments.finish()?;
@@ -313,6 +315,7 @@ impl Statement {
             fails: line.fails,
             prefix: line.prefix.as_ref().map(|word| word.text.clone()),
             command,
+            text: text.trim().to_owned(),
         })
     }
 }

@@ -14,6 +14,28 @@ pub struct Entry {
     pub example: &'static str,
 }
 
+impl Entry {
+    /// Words that can stand behind the name, as far as the usage spells them out: for completion.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for part in self.usage.split_whitespace().map(|part| part.trim_matches(['[', ']'])) {
+            let (key, values) = part.split_once('=').map_or(("", part), |(key, rest)| (key, rest));
+            let is_spelt = |word: &&str| {
+                !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            };
+            let equals = if key.is_empty() { "" } else { "=" };
+            let spelt: Vec<&str> = values.split('|').filter(is_spelt).collect();
+            words.extend(spelt.iter().map(|value| format!("{key}{equals}{value}")));
+            if spelt.is_empty() && !key.is_empty() {
+                words.push(format!("{key}="));
+            }
+        }
+        words.retain(|word| word != self.name);
+        words
+    }
+}
+
 const fn entry(
     name: &'static str,
     usage: &'static str,
@@ -215,6 +237,15 @@ mod tests {
             assert!(matches!(parsed, Ok(Some(_))), "{}: {parsed:?}", entry.example);
             assert!(entry.example.contains(entry.name) && entry.usage.contains(entry.name));
         }
+    }
+
+    #[test]
+    fn the_words_that_a_usage_spells_out() {
+        let words = |name| find(name).unwrap().words().join(" ");
+        assert_eq!(words("crash"), "keep=none keep=all keep=random seed= lose= torn=");
+        assert_eq!(words("checkpoint"), "begin end");
+        assert_eq!(words("commit"), "deferred");
+        assert_eq!(words("update"), "");
     }
 
     #[test]

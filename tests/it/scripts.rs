@@ -29,7 +29,7 @@ fn every_script_prints_what_stands_in_it() {
         let mut session = Session::simulated();
         for block in &script.blocks {
             assert!(block.expected.is_some(), "{name}, line {}: nothing is expected", block.line);
-            match block.run(&mut session) {
+            match block.run(&mut session, &mut |_, _, _| {}) {
                 Ok(Verdict::Printed(_)) => {}
                 Ok(Verdict::Different(d)) => wrong.push(format!(
                     "{name}, line {}:\n--- expected\n{}--- printed\n{}",

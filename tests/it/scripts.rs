@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
-use aries::script::{Script, Session, Statement, Verdict};
+use aries::script::{Script, Session, Statement, VOCABULARY, Verdict};
 
 fn scripts() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
@@ -43,6 +43,20 @@ fn every_script_prints_what_stands_in_it() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What docs/script.md shows is what happens, and it speaks of every statement.
+#[test]
+fn the_examples_of_the_language_print_what_stands_in_them() {
+    let text = include_str!("../../docs/script.md");
+    let blocks = text.split("```script\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    for block in blocks {
+        let printed = goldenscript::generate(&mut Runner(Session::simulated()), block);
+        assert!(printed.as_deref().unwrap() == block, "{}\ninstead of\n{block}", printed.unwrap());
+    }
+    for entry in VOCABULARY {
+        assert!(text.contains(&format!("`{}", entry.name)), "{} is not told", entry.name);
+    }
 }
 
 /// Runs statements for goldenscript, which has a parser of its own.

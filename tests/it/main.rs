@@ -17,6 +17,7 @@ mod log_ends;
 mod padded_log;
 mod parallel_redo;
 mod scenarios;
+mod script_commands;
 mod scripts;
 mod smoke;
 mod thread_pages;

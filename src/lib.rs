@@ -22,7 +22,7 @@
 //!
 //! A module uses only modules of lower floors; a test sees to it. From the ground up: [`ids`]; [`error`],
 //! [`sync`]; [`config`]; [`disk`], [`page`], [`tables`]; [`record`]; [`event`]; [`log`], [`lock`];
-//! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`]; [`db`].
+//! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`]; [`db`]; [`script`].
 
 pub mod buffer;
 pub mod checkpoint;
@@ -41,6 +41,7 @@ pub mod log;
 pub mod page;
 pub mod record;
 pub mod recovery;
+pub mod script;
 pub mod space;
 pub mod sync;
 pub mod tables;

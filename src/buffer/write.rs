@@ -74,6 +74,28 @@ impl BufferPool {
         self.flush_where(|candidate, rec_lsn| candidate == page && rec_lsn < now)
     }
 
+    /// Writes the page if it is dirty, and takes it out of the pool; gives whether it is gone. Somebody
+    /// may have it fixed, or have dirtied it again.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn evict_page(&self, page: PageId) -> Result<bool> {
+        self.flush_page(page)?;
+        let mut table = self.table.lock();
+        let Some(&index) = table.frames.get(&page) else { return Ok(true) };
+        let frame = &self.frames[index];
+        let state = *frame.dirty.lock();
+        if frame.fixes() > 0 || state.writing || state.rec_lsn.is_some() {
+            return Ok(false);
+        }
+        let mut contents =
+            frame.latch.try_write().expect("a page that is not fixed is not latched");
+        contents.page = None;
+        table.frames.remove(&page);
+        self.observers.emit(|| Event::PageEvicted { page });
+        Ok(true)
+    }
+
     /// Writes every page that is dirty now. Returns when all are durable in place.
     ///
     /// # Errors

@@ -6,6 +6,8 @@
 
 mod demo;
 mod progress;
+mod run;
+mod shell;
 mod verify;
 
 use std::io::{self, Write};
@@ -30,6 +32,8 @@ Reports go to standard output, messages and progress to standard error.
 Begin with:
   aries demo            a database is killed in mid-flight, and recovered
   aries demo --help     what can be asked of it
+  aries shell           transactions, crashes and restarts, typed by hand
+  aries run FILE        the same from a script
   aries verify DIR      whether every page of a database is sound")]
 struct Program {
     #[command(subcommand)]
@@ -39,6 +43,8 @@ struct Program {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::Arguments),
+    Shell(shell::Arguments),
+    Run(run::Arguments),
     Verify(verify::Arguments),
     /// The clients of the demo, in the process that is killed.
     #[command(hide = true)]
@@ -71,6 +77,8 @@ pub fn main() -> ExitCode {
     };
     let done = match program.command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Shell(arguments) => shell::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::DemoClients { directory, disk } => {
             crate::demo::serve(&directory, disk).map(|()| DONE).map_err(Into::into)

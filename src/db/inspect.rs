@@ -116,6 +116,16 @@ impl Db {
         self.shared.engine.transactions.pool().flush_page(page)
     }
 
+    /// Takes a page out of the buffer pool, writing it in place before if it is dirty; gives whether it is
+    /// gone. It is not while somebody has it fixed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Closed`], final errors.
+    pub fn evict_page(&self, page: PageId) -> Result<bool> {
+        self.shared.check_open()?;
+        self.shared.engine.transactions.pool().evict_page(page)
+    }
+
     /// Writes all dirty pages in place.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ mod held;
 #[cfg(all(test, loom))]
 mod model;
 mod sim;
+mod watched;
 
 use std::io;
 use std::ops::Deref;
@@ -37,6 +38,7 @@ pub use held::HeldBackDisk;
 #[cfg(all(test, loom))]
 pub(crate) use model::ModelDisk;
 pub use sim::{Fault, FaultKind, Pending, PendingKind, SimDisk, Survivors};
+pub use watched::{Call, WatchedDisk};
 
 use crate::error::{Error, Result};
 use crate::sync::Arc;

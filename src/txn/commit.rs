@@ -97,10 +97,12 @@ impl Transaction {
         }
         let lsn = self.append_commit(after)?;
         let forced = force_commit(self.manager.log(), self.id, lsn);
-        self.manager.locks().release_all(self.id);
+        // The end record first: so whoever waits for a lock writes behind it, and the same calls give the
+        // same log. It costs no I/O.
         if forced.is_ok() {
             self.finish_commit(after);
         }
+        self.manager.locks().release_all(self.id);
         self.ended = true;
         forced.map(|()| lsn)
     }
@@ -120,10 +122,10 @@ impl Transaction {
             self.manager.locks().release_all(self.id);
         }
         self.manager.deferred(lsn);
-        self.manager.locks().release_all(self.id);
         // Whatever comes after the commit record in the log is durable only if that is: so pages
         // it freed may be used again before it is.
         self.finish_commit(after);
+        self.manager.locks().release_all(self.id);
         self.ended = true;
         Ok(CommitTicket { log, txn, lsn })
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`open`] and [`options`]: small databases on simulated disks, without background threads;
 //! - [`Trace`]: an observer that remembers what the engine did;
-//! - [`WatchedDisk`]: a disk that says what is about to be done to it, and may refuse;
+//! - [`watched_disk`]: a disk that says what is about to be done to it, and may refuse;
 //! - [`Story`]: a history of a few transactions on prepared pages, told with the names of a page of
 //!   paper: `U(T1,P2)`, `CLR(3)->1`, `End T2`;
 //! - [`Forge`]: the same, with log records written by hand;
@@ -16,7 +16,8 @@ mod watched;
 pub use forge::{Forge, Snapshot};
 pub use images::{Image, PAGE_SIZE, SEGMENT_BYTES, Work, disk_of, image, value};
 pub use story::{Story, cut_log, read_page_records};
-pub use watched::{Call, WatchedDisk};
+pub use aries::disk::Call;
+pub use watched::watched_disk;
 
 use std::collections::BTreeMap;
 use std::fs;

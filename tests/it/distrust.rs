@@ -12,7 +12,7 @@ use aries::log::Poison;
 use aries::recovery::distrust;
 use aries::{Db, Error};
 
-use crate::common::{Trace, WatchedDisk, Work, forget_log, options, value};
+use crate::common::{Trace, watched_disk, Work, forget_log, options, value};
 
 const MARK: &str = "distrust";
 
@@ -23,7 +23,7 @@ fn with_failing_sync(
 ) -> (Arc<dyn Disk>, Arc<AtomicBool>) {
     let armed = Arc::new(AtomicBool::new(false));
     let (watching, failing) = (Arc::clone(&armed), disk.clone());
-    let watched = WatchedDisk::new(disk, move |call| {
+    let watched = watched_disk(disk, move |call| {
         let hit = call.operation == "sync" && call.name.ends_with(end_of_name);
         if hit && watching.swap(false, Ordering::Relaxed) {
             let (at, kind) = (failing.io_count(), FaultKind::InputOutputError);
@@ -193,7 +193,7 @@ fn growing_never_takes_the_failure_of_a_page_write() {
     let grower: Arc<Mutex<Option<JoinHandle<()>>>> = Arc::default();
     let (armed_there, failing) = (Arc::clone(&armed), disk.clone());
     let (db_there, grower_there) = (Arc::clone(&shared), Arc::clone(&grower));
-    let watched = WatchedDisk::new(&disk, move |call| {
+    let watched = watched_disk(&disk, move |call| {
         if (call.operation, call.name.as_str()) != ("sync", "pages") {
             return Ok(());
         }

@@ -17,6 +17,8 @@ mod log_ends;
 mod padded_log;
 mod parallel_redo;
 mod scenarios;
+mod script_commands;
+mod scripts;
 mod smoke;
 mod thread_pages;
 mod threads;

@@ -8,7 +8,7 @@ use aries::disk::{Disk, Fault, FaultKind, PendingKind, SimDisk, Survivors};
 use aries::event::Event;
 use aries::{Db, Error, Result};
 
-use crate::common::{Call, SEGMENT_BYTES, WatchedDisk, Work, options, value};
+use crate::common::{Call, SEGMENT_BYTES, watched_disk, Work, options, value};
 
 const PADDED: [LogBlock; 2] = [LogBlock::Padded(512), LogBlock::Padded(4096)];
 
@@ -116,7 +116,7 @@ fn blocks_written_again(block: LogBlock) -> BTreeSet<u64> {
     let mut disk = ended_within_a_block(&mut work);
     for round in 0..8_u64 {
         let (calls, events) = (Arc::clone(&blocks), Arc::clone(&blocks));
-        let watched = WatchedDisk::new(&disk, move |call| {
+        let watched = watched_disk(&disk, move |call| {
             calls.lock().unwrap().call(call);
             Ok(())
         });

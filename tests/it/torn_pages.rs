@@ -14,7 +14,7 @@ use aries::error::Place;
 use aries::ids::{PageId, SlotId};
 use aries::{Db, Error, Options, Result, Transaction};
 
-use crate::common::{WatchedDisk, forget_log, options};
+use crate::common::{watched_disk, forget_log, options};
 
 pub const ALL: [TornPageProtection; 3] =
     [TornPageProtection::DoubleWrite, TornPageProtection::PageImages, TornPageProtection::None];
@@ -85,7 +85,7 @@ pub fn watched(
     each: impl Fn(&SimDisk, &Committed) + Send + Sync + 'static,
 ) -> Arc<dyn Disk> {
     let (inner, armed, committed) = (disk.clone(), Arc::clone(armed), Arc::clone(committed));
-    WatchedDisk::new(disk, move |call| {
+    watched_disk(disk, move |call| {
         let writes_pages =
             call.operation == "sync" && ["pages", "doublewrite"].contains(&&*call.name);
         if writes_pages && armed.load(Ordering::Relaxed) {

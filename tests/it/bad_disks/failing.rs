@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use aries::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use aries::{Db, Error, Result};
 
-use crate::common::{Call, Image, WatchedDisk, Work, disk_of, image, options, try_open, value};
+use crate::common::{Call, Image, watched_disk, Work, disk_of, image, options, try_open, value};
 
 /// What a history acknowledged, and what it would have with the commit that was under way.
 #[derive(Clone, Default)]
@@ -109,7 +109,7 @@ fn roll_back_one(db: &Db) -> Result<()> {
 fn calls_of_history() -> Vec<Call> {
     let calls = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&calls);
-    let watched = WatchedDisk::new(&SimDisk::new(), move |call| {
+    let watched = watched_disk(&SimDisk::new(), move |call| {
         told.lock().unwrap().push(call.clone());
         Ok(())
     });
@@ -225,7 +225,7 @@ fn a_name_that_could_not_be_made_durable_is_not_built_upon() {
 fn killed_at(at: u64) -> (SimDisk, Acknowledged) {
     let disk = SimDisk::new();
     let calls = AtomicU64::new(0);
-    let watched = WatchedDisk::new(&disk, move |call| {
+    let watched = watched_disk(&disk, move |call| {
         if calls.fetch_add(1, Ordering::Relaxed) < at {
             return Ok(());
         }

@@ -12,7 +12,7 @@ use aries::disk::{Fault, FaultKind, SimDisk, Survivors};
 use aries::ids::{PageId, SlotId};
 use aries::{Db, Error, Result, Transaction};
 
-use crate::common::{WatchedDisk, Work, options, try_open, value};
+use crate::common::{watched_disk, Work, options, try_open, value};
 
 /// Long enough for a thread to come to where it waits; longer only makes tests slow.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -189,7 +189,7 @@ fn whoever_waits_to_write_pages_is_told_that_the_write_before_failed() {
     let gate = Mutex::new(Some(gate));
     let armed = Arc::new(AtomicBool::new(false));
     let is_armed = Arc::clone(&armed);
-    let disk = WatchedDisk::new(&SimDisk::new(), move |call| {
+    let disk = watched_disk(&SimDisk::new(), move |call| {
         let fails = call.operation == "sync" && call.name == "pages";
         if !fails || !is_armed.load(Ordering::Relaxed) {
             return Ok(());

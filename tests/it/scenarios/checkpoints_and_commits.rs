@@ -10,7 +10,7 @@ use aries::ids::{PageId, SlotId};
 use aries::page::{PageKind, PageState};
 use aries::{Db, Transaction};
 
-use crate::common::{Forge, Story, WatchedDisk, open, options, read_page_records};
+use crate::common::{Forge, Story, watched_disk, open, options, read_page_records};
 
 /// What a transaction and a checkpoint do, each in its own order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -240,7 +240,7 @@ fn dirtied_while_written() {
         let disk = SimDisk::new();
         let hook: Arc<Mutex<Option<(usize, Hook)>>> = Arc::default();
         let hooked = Arc::clone(&hook);
-        let watched = WatchedDisk::new(&disk, move |_| {
+        let watched = watched_disk(&disk, move |_| {
             let mut armed = hooked.lock().unwrap();
             match armed.take() {
                 Some((0, act)) => {

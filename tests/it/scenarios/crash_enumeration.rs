@@ -9,7 +9,7 @@ use aries::ids::{PageId, SlotId};
 use aries::log::ControlFile;
 use aries::{Db, Error, Result};
 
-use crate::common::{Story, WatchedDisk, cut_log, try_open};
+use crate::common::{Story, watched_disk, cut_log, try_open};
 
 type Contents = Vec<Vec<Vec<u8>>>;
 
@@ -169,7 +169,7 @@ fn crash_after_each_compensation() {
 /// reaches the disk, but what did stays in the page cache.
 fn killed_after(disk: &SimDisk, calls: u64) -> Arc<dyn Disk> {
     let left = AtomicU64::new(calls);
-    WatchedDisk::new(disk, move |call| {
+    watched_disk(disk, move |call| {
         let alive = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         let killed = std::io::Error::from(std::io::ErrorKind::Interrupted);
         alive.map(drop).map_err(|_| Error::from_io(call.operation, call.name.as_str(), killed))

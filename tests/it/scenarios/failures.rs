@@ -8,7 +8,7 @@ use aries::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use aries::ids::PageId;
 use aries::{Error, Result};
 
-use crate::common::{Call, Story, WatchedDisk, image, read_page_records};
+use crate::common::{Call, Story, watched_disk, image, read_page_records};
 
 /// Lets the `number`-th call that `wanted` chooses fail, counted from when it is armed.
 #[derive(Clone, Default)]
@@ -34,7 +34,7 @@ impl Trap {
         wanted: impl Fn(&Call) -> bool + Send + Sync + 'static,
     ) -> Arc<dyn Disk> {
         let (trap, inner) = (self.clone(), disk.clone());
-        WatchedDisk::new(disk, move |call| {
+        watched_disk(disk, move |call| {
             let mut left = trap.left.lock().unwrap();
             if let Some(number) = *left
                 && wanted(call)

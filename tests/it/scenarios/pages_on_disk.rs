@@ -10,7 +10,7 @@ use aries::error::Place;
 use aries::ids::{Lsn, PageId, SlotId};
 use aries::{Db, Error, Options, Result, page, record};
 
-use crate::common::{Story, WatchedDisk, forget_log, options, read_page_records, try_open};
+use crate::common::{Story, watched_disk, forget_log, options, read_page_records, try_open};
 
 const LARGE_PAGE: usize = 2048;
 const RECORD: usize = 1500;
@@ -36,7 +36,7 @@ fn power_off_in_sync_of(
     let disk = SimDisk::new();
     let armed = Arc::new(AtomicBool::new(false));
     let (trap, inner) = (Arc::clone(&armed), disk.clone());
-    let watched = WatchedDisk::new(&disk, move |call| {
+    let watched = watched_disk(&disk, move |call| {
         if trap.load(Ordering::Relaxed) && call.operation == "sync" && call.name == file {
             let at = inner.io_count();
             inner.inject(Fault { at, kind: FaultKind::PowerOff, forever: true });

@@ -10,7 +10,7 @@ use aries::ids::PageId;
 use aries::page::PageState;
 use aries::tables::TransactionState;
 
-use crate::common::{Story, WatchedDisk, options};
+use crate::common::{Story, watched_disk, options};
 
 /// Scenario 1, rollback_marks (ARIES 4.3, 5.2): once rolling back has begun, the transaction's last
 /// record is its rollback record and its state says so; others are not touched.
@@ -185,7 +185,7 @@ fn undo_is_in_the_tables_before_its_page_changes() {
     let database: Arc<Mutex<Option<aries::Db>>> = Arc::default();
     let looked: Arc<Mutex<Looked>> = Arc::default();
     let (watched, saw) = (Arc::clone(&database), Arc::clone(&looked));
-    let disk = WatchedDisk::new(&SimDisk::new(), move |call| {
+    let disk = watched_disk(&SimDisk::new(), move |call| {
         if call.operation == "write"
             && call.name.starts_with("log/")
             && let Some(db) = &*watched.lock().unwrap()

@@ -11,7 +11,7 @@ use aries::log::SEGMENT_HEADER_BYTES;
 use aries::{Db, Error, page};
 
 use super::{ALL, assert_names_page};
-use crate::common::{Story, Trace, WatchedDisk, forget_log, options};
+use crate::common::{Story, Trace, watched_disk, forget_log, options};
 
 /// Makes sure that page 9 is not in the pool.
 fn evict_nine(db: &Db) {
@@ -228,7 +228,7 @@ fn a_page_changed_while_it_is_written_is_logged_whole_again() {
     forget_log(&options().open_on(Arc::new(disk.clone())).unwrap());
     let changed = Arc::new(std::sync::Mutex::new(None::<Db>));
     let (hook, crashed) = (Arc::clone(&changed), Arc::new(std::sync::Mutex::new(None)));
-    let watched = WatchedDisk::new(&disk, move |call| {
+    let watched = watched_disk(&disk, move |call| {
         if call.operation == "sync" && call.name == "pages" {
             // The copy is on its way: now the page changes.
             if let Some(db) = hook.lock().unwrap().take() {

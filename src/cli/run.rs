@@ -1,0 +1,157 @@
+//! `aries run`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use similar::TextDiff;
+
+use super::{DONE, SOMETHING_WRONG, WRONG_USAGE, print};
+use crate::script::{Difference, Script, Session, Verdict};
+
+const EXAMPLES: &str = "\
+Examples:
+  aries run lesson.script                 on a simulated disk of its own
+  aries run tests/scripts/*.script        each says what it must print; 1 if one does not
+  aries run lesson.script --trace         with every event of the engine
+  aries run lesson.script --dir bank      on the database in ./bank
+
+Exit code 0 if all printed what they had to, 1 if not, 2 for wrong usage.
+";
+
+const SHAPE: &str = "\
+The JSON object:
+  version      1
+  ok           whether every file printed what it had to
+  files        one object for each:
+    file, blocks (how many), differences (each: line, expected, printed), error (null if none)";
+
+/// Runs scripts of the command language, and compares what they print.
+///
+/// Each file has a simulated disk of its own, on which power can fail. Blocks that end with --- are followed by
+/// what they must print. `aries shell` and its `help` tell the language; so does docs/script.md.
+#[derive(Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The scripts
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print each statement, what the engine does for it, event by event, and its output
+    #[arg(long, conflicts_with = "json")]
+    trace: bool,
+    /// Work on the database in this directory, made if there is none
+    #[arg(long, value_name = "DIRECTORY")]
+    dir: Option<PathBuf>,
+    /// Print one JSON object; --help says what it holds
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of one file.
+struct Ran {
+    file: PathBuf,
+    blocks: usize,
+    differences: Vec<Difference>,
+    error: Option<String>,
+}
+
+impl Ran {
+    fn is_ok(&self) -> bool {
+        self.differences.is_empty() && self.error.is_none()
+    }
+}
+
+/// Runs the command; gives the exit code.
+///
+/// # Errors
+/// What keeps a directory from being worked on.
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let mut ran = Vec::new();
+    for file in &arguments.files {
+        let text = match fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) => {
+                eprintln!("aries: cannot read {}: {error}", file.display());
+                return Ok(WRONG_USAGE);
+            }
+        };
+        let done = run_file(arguments, file, &text)?;
+        if !arguments.json {
+            print(&report(&done));
+        }
+        ran.push(done);
+    }
+    let ok = ran.iter().all(Ran::is_ok);
+    if arguments.json {
+        let files: Vec<Value> = ran.iter().map(to_json).collect();
+        print(&format!("{:#}\n", json!({ "version": 1, "ok": ok, "files": files })));
+    }
+    Ok(if ok { DONE } else { SOMETHING_WRONG })
+}
+
+fn run_file(arguments: &Arguments, file: &Path, text: &str) -> anyhow::Result<Ran> {
+    let mut ran =
+        Ran { file: file.to_owned(), blocks: 0, differences: Vec::new(), error: None };
+    let script = match Script::parse(text) {
+        Ok(script) => script,
+        Err(error) => {
+            ran.error = Some(error.to_string());
+            return Ok(ran);
+        }
+    };
+    let mut session = match &arguments.dir {
+        Some(directory) => Session::in_directory(directory)?,
+        None => Session::simulated(),
+    };
+    session.take_told();
+    ran.blocks = script.blocks.len();
+    for block in &script.blocks {
+        let is_shown = !arguments.json && block.expected.is_none() && !arguments.trace;
+        let verdict = block.run(&mut session, &mut |session, statement, output| {
+            if arguments.trace {
+                print(&format!("> {}\n", statement.text));
+                session.take_told().lines().for_each(|event| print(&format!("    {event}\n")));
+            }
+            if arguments.trace || is_shown {
+                print(output);
+            }
+        });
+        match verdict {
+            Ok(Verdict::Printed(_)) => {}
+            Ok(Verdict::Different(difference)) => ran.differences.push(difference),
+            Err(error) => {
+                ran.error = Some(error.to_string());
+                break;
+            }
+        }
+    }
+    Ok(ran)
+}
+
+fn report(ran: &Ran) -> String {
+    let mut text = String::new();
+    let file = ran.file.display();
+    for difference in &ran.differences {
+        text += &format!("{file}:{}: it printed something else\n", difference.line);
+        let compared = TextDiff::from_lines(&difference.expected, &difference.printed);
+        text += &compared.unified_diff().header("expected", "printed").to_string();
+    }
+    if let Some(error) = &ran.error {
+        text += &format!("{file}: {error}\n");
+    }
+    let verdict = if ran.is_ok() { "ok" } else { "FAILED" };
+    text + &format!("{verdict}  {file}\n")
+}
+
+fn to_json(ran: &Ran) -> Value {
+    let differences: Vec<Value> = (ran.differences.iter())
+        .map(|d| json!({ "line": d.line, "expected": d.expected, "printed": d.printed }))
+        .collect();
+    json!({
+        "file": ran.file,
+        "blocks": ran.blocks,
+        "differences": differences,
+        "error": ran.error,
+    })
+}

@@ -1,0 +1,222 @@
+//! A transaction under way, in a thread of its own: so that one which must wait for a lock keeps nobody else from
+//! going on, and a nested top action can stand between any other statements.
+//!
+//! ```text
+//!   session --- order ---> actor: does it on its transaction
+//!           <-- reply ---         (or waits for a lock, which the session sees in the lock table)
+//! ```
+//!
+//! - An actor does one order at a time, and replies once to each.
+//! - Dropping it ends the thread; a transaction that has not ended is rolled back then, as far as the disk
+//!   lets it. Before an actor that waits is dropped, the engine must have been stopped.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::{self, JoinHandle};
+
+use super::statement::Action;
+use crate::db::{Db, Transaction};
+use crate::error::{Error, Result};
+use crate::ids::{PageId, SlotId, TxnId};
+use crate::txn::{CommitTicket, Savepoint};
+
+/// What came of an order.
+pub enum Outcome {
+    /// It is done, and there is nothing to tell.
+    Done,
+    /// A page was allocated.
+    Page(PageId),
+    /// A record was inserted.
+    Record(PageId, SlotId),
+    /// A record was read; `None` if there is none.
+    Bytes(Option<Vec<u8>>),
+    /// It has committed, and nobody waited for that.
+    Deferred(CommitTicket),
+}
+
+type Reply = Result<Outcome>;
+
+/// A transaction under way.
+pub struct Actor {
+    id: TxnId,
+    orders: Option<Sender<Action>>,
+    replies: Receiver<Reply>,
+    thread: Option<JoinHandle<()>>,
+    is_waiting: bool,
+}
+
+impl Actor {
+    /// Begins a transaction.
+    pub fn begin(db: &Db) -> Result<Self> {
+        let txn = db.begin()?;
+        let id = txn.id();
+        let (orders, received) = channel();
+        let (replying, replies) = channel();
+        let body = move || run(txn, &received, &replying);
+        let thread = thread::Builder::new()
+            .name(format!("aries-{id}"))
+            .spawn(body)
+            .map_err(|error| Error::from_io("start a thread for", id.to_string(), error))?;
+        Ok(Self { id, orders: Some(orders), replies, thread: Some(thread), is_waiting: false })
+    }
+
+    /// The transaction's number.
+    pub fn id(&self) -> TxnId {
+        self.id
+    }
+
+    /// Whether it waits for a lock.
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
+    }
+
+    /// Gives an order; [`Actor::settle`] tells what comes of it.
+    pub fn order(&mut self, action: Action) {
+        if let Some(orders) = &self.orders {
+            // A thread that has ended has said why.
+            let _ = orders.send(action);
+        }
+    }
+
+    /// Returns when the order is done, with its outcome, or when the transaction waits for a lock.
+    pub fn settle(&mut self, db: &Db) -> Option<Reply> {
+        loop {
+            match self.replies.try_recv() {
+                Ok(reply) => {
+                    self.is_waiting = false;
+                    return Some(reply);
+                }
+                Err(TryRecvError::Disconnected) => {
+                    let message = format!("{} has ended without a word", self.id);
+                    return Some(Err(Error::InvalidInput(message)));
+                }
+                Err(TryRecvError::Empty) if self.waits_for_a_lock(db) => {
+                    self.is_waiting = true;
+                    return None;
+                }
+                Err(TryRecvError::Empty) => thread::yield_now(),
+            }
+        }
+    }
+
+    fn waits_for_a_lock(&self, db: &Db) -> bool {
+        db.locks().iter().any(|lock| lock.waiters.iter().any(|(txn, _)| *txn == self.id))
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Why a transaction takes no more orders.
+enum End {
+    Commit { deferred: bool },
+    Rollback,
+    Prepare(String),
+    NestedEnd,
+    NestedAbandon,
+    /// Nobody gives orders any more.
+    Alone,
+}
+
+fn run(mut txn: Transaction, orders: &Receiver<Action>, replies: &Sender<Reply>) {
+    let mut savepoints = BTreeMap::new();
+    let outcome = loop {
+        match serve(&mut txn, &mut savepoints, orders, replies) {
+            End::Commit { deferred: false } => break txn.commit().map(|_| Outcome::Done),
+            End::Commit { deferred: true } => break txn.commit_deferred().map(Outcome::Deferred),
+            End::Rollback => break txn.rollback().map(|()| Outcome::Done),
+            End::Prepare(id) => break txn.prepare(id.as_bytes()).map(|_| Outcome::Done),
+            End::NestedEnd | End::NestedAbandon => {
+                let message = "no nested top action is under way".to_owned();
+                let _ = replies.send(Err(Error::InvalidInput(message)));
+            }
+            End::Alone => return,
+        }
+    };
+    let _ = replies.send(outcome);
+}
+
+type Savepoints = BTreeMap<String, Savepoint>;
+
+/// Does what it is told until that ends the transaction, or the nested top action.
+fn serve(
+    txn: &mut Transaction,
+    savepoints: &mut Savepoints,
+    orders: &Receiver<Action>,
+    replies: &Sender<Reply>,
+) -> End {
+    while let Ok(action) = orders.recv() {
+        let reply = match action {
+            Action::Commit { deferred } => return End::Commit { deferred },
+            Action::Rollback => return End::Rollback,
+            Action::Prepare(id) => return End::Prepare(id),
+            Action::NestedEnd => return End::NestedEnd,
+            Action::NestedAbandon => return End::NestedAbandon,
+            Action::NestedBegin => match nested(txn, savepoints, orders, replies) {
+                Ok(Some(end)) => return end,
+                Ok(None) => continue,
+                Err(error) => Err(error),
+            },
+            other => act(txn, savepoints, other),
+        };
+        if replies.send(reply).is_err() {
+            break;
+        }
+    }
+    End::Alone
+}
+
+/// A nested top action: `None` when it has ended, or why the whole transaction does.
+fn nested(
+    txn: &mut Transaction,
+    savepoints: &mut Savepoints,
+    orders: &Receiver<Action>,
+    replies: &Sender<Reply>,
+) -> Result<Option<End>> {
+    let mut action = txn.nested_top_action()?;
+    let _ = replies.send(Ok(Outcome::Done));
+    let reply = match serve(&mut action, savepoints, orders, replies) {
+        End::NestedEnd => action.end(),
+        End::NestedAbandon => Ok(()),
+        end => return Ok(Some(end)),
+    };
+    let _ = replies.send(reply.map(|()| Outcome::Done));
+    Ok(None)
+}
+
+fn act(txn: &mut Transaction, savepoints: &mut Savepoints, action: Action) -> Reply {
+    Ok(match action {
+        Action::Read(page, slot) => Outcome::Bytes(txn.read_record(page, slot)?),
+        Action::Write(page, slot, offset, text) => {
+            txn.write_record(page, slot, offset, text.as_bytes())?;
+            Outcome::Done
+        }
+        Action::Insert(page, text) => Outcome::Record(page, txn.insert_record(page, text.as_bytes())?),
+        Action::Delete(page, slot) => {
+            txn.delete_record(page, slot)?;
+            Outcome::Done
+        }
+        Action::Allocate => Outcome::Page(txn.allocate_page()?),
+        Action::Free(page) => {
+            txn.free_page(page)?;
+            Outcome::Done
+        }
+        Action::Savepoint(name) => {
+            savepoints.insert(name, txn.savepoint()?);
+            Outcome::Done
+        }
+        Action::RollbackTo(name) => {
+            let savepoint = savepoints.get(&name).copied();
+            let missing = || Error::InvalidInput(format!("there is no savepoint {name:?}"));
+            txn.rollback_to(savepoint.ok_or_else(missing)?)?;
+            Outcome::Done
+        }
+        other => unreachable!("{other:?} is the session's or the caller's to do"),
+    })
+}

@@ -1,0 +1,318 @@
+//! Crashes, failures and damage: what befalls the database from outside.
+//!
+//! A crash is real for the engine: a [`Gate`] before its disk lets nothing pass any more, so whatever it still
+//! tries (rolling back what was under way, say) reaches no file. What had reached the simulated disk before then
+//! survives, or not, as the script says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::session::Session;
+use super::statement::{Crash, FaultKind, Keep, Place};
+use crate::buffer::PAGES_FILE;
+use crate::disk::{self, Call, Disk, FileDisk, Pending, PendingKind, SimDisk, Survivors, WatchedDisk};
+use crate::error::{Error, Result};
+use crate::event::{Event, SkipReason};
+use crate::ids::{Lsn, PageId, TxnId};
+use crate::log::{CONTROL_FILE, ControlFile, Geometry, MasterRecord};
+use crate::sync::{Arc, Mutex};
+
+/// Bytes of a sector of a simulated disk.
+const SECTOR: u64 = 512;
+
+/// Where a database is.
+pub enum Home {
+    /// On a simulated disk.
+    Simulated(SimDisk),
+    /// In a directory.
+    Directory(PathBuf),
+}
+
+impl Home {
+    pub(super) fn is_simulated(&self) -> bool {
+        matches!(self, Self::Simulated(_))
+    }
+
+    /// Whether it is a simulated disk without a database.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self, Self::Simulated(disk) if disk.read_file(CONTROL_FILE).is_none())
+    }
+
+    /// The disk, behind a gate.
+    pub(super) fn disk(&self, gate: &Arc<Gate>) -> Result<Arc<dyn Disk>> {
+        let inner: Arc<dyn Disk> = match self {
+            Self::Simulated(disk) => Arc::new(disk.clone()),
+            Self::Directory(path) => Arc::new(FileDisk::open(path)?),
+        };
+        let gate = Arc::clone(gate);
+        Ok(WatchedDisk::new(inner, move |call| gate.pass(call)))
+    }
+}
+
+/// What an engine's calls to its disk pass, until it is shut.
+#[derive(Default)]
+pub(super) struct Gate(Mutex<GateState>);
+
+#[derive(Default)]
+struct GateState {
+    is_shut: bool,
+    /// It shuts when the file of pages is to be synced.
+    shuts_before_pages_are_synced: bool,
+}
+
+impl Gate {
+    fn shut(&self) {
+        self.0.lock().is_shut = true;
+    }
+
+    fn pass(&self, call: &Call) -> Result<()> {
+        let mut state = self.0.lock();
+        if state.shuts_before_pages_are_synced && call.operation == "sync" && call.name == PAGES_FILE
+        {
+            state.is_shut = true;
+        }
+        if state.is_shut {
+            let reason = std::io::Error::other("the process is gone");
+            return Err(Error::from_io(call.operation, &call.name, reason));
+        }
+        Ok(())
+    }
+}
+
+fn refused<T>(reason: impl Into<String>) -> Result<T> {
+    Err(Error::InvalidInput(reason.into()))
+}
+
+impl Session {
+    /// The simulated disk, if it is on one.
+    pub(super) fn sim_disk(&self) -> Result<&SimDisk> {
+        match &self.home {
+            Home::Simulated(disk) => Ok(disk),
+            Home::Directory(_) => refused("that needs a simulated disk; a directory has none"),
+        }
+    }
+
+    /// The process dies.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        let Some(running) = &self.running else { return refused("the database is not open") };
+        running.gate.shut();
+        // Stops the engine, so that whoever waits for a lock is woken.
+        let _ = running.db.checkpoint();
+        self.stop();
+        Ok(())
+    }
+
+    /// The power fails.
+    pub(super) fn crash(&mut self, crash: &Crash) -> Result<()> {
+        if !self.home.is_simulated() {
+            return refused("power fails only on a simulated disk; `kill` ends the process");
+        }
+        if let Some((page, sectors)) = &crash.torn {
+            self.write_without_sync(*page, sectors)?;
+        }
+        self.renumber();
+        let disk = self.sim_disk()?;
+        let image = disk.crash(&self.survivors(disk, crash)?);
+        if self.running.is_some() {
+            self.kill()?;
+        }
+        self.home = Home::Simulated(image);
+        Ok(())
+    }
+
+    /// Writes a page in place, up to the moment at which the file is to be synced.
+    fn write_without_sync(&mut self, page: PageId, sectors: &RangeInclusive<u64>) -> Result<()> {
+        let db = self.db()?;
+        let most = db.stats().page_size as u64 / SECTOR;
+        if sectors.is_empty() || *sectors.end() >= most {
+            let last = most - 1;
+            return refused(format!("a page has the sectors 0 to {last}; {sectors:?} are not of them"));
+        }
+        if db.dirty_page_table().rec_lsn(page).is_none() {
+            return refused(format!("{page} is not dirty: nothing of it is written"));
+        }
+        if let Some(running) = &self.running {
+            running.gate.0.lock().shuts_before_pages_are_synced = true;
+        }
+        match db.flush_page(page) {
+            Err(_) => Ok(()),
+            Ok(()) => refused(format!("{page} was not written")),
+        }
+    }
+
+    fn survivors(&self, disk: &SimDisk, crash: &Crash) -> Result<Survivors> {
+        let Some((page, sectors)) = &crash.torn else {
+            return Ok(match crash.keep {
+                Keep::AllBut(number) => {
+                    let ids = disk.pending().into_iter().map(|pending| pending.id).enumerate();
+                    let kept = ids.filter(|(index, _)| *index != number).map(|(_, id)| id);
+                    Survivors::Chosen(kept.collect())
+                }
+                Keep::None => Survivors::None,
+                Keep::All => Survivors::All,
+                Keep::Random(seed) => Survivors::Random { seed },
+            });
+        };
+        if !matches!(crash.keep, Keep::None | Keep::All) {
+            return refused("torn= goes with keep=none and keep=all");
+        }
+        let page_size = u64::from(self.master()?.page_size);
+        let begin = page.0 * page_size;
+        let sector_of = |pending: &Pending| match pending.kind {
+            PendingKind::Sector { offset, .. } if pending.name == PAGES_FILE => {
+                let within = offset.checked_sub(begin).filter(|within| *within < page_size);
+                within.map(|within| within / SECTOR)
+            }
+            _ => None,
+        };
+        let survives = |pending: &Pending| match sector_of(pending) {
+            Some(sector) => sectors.contains(&sector),
+            None => crash.keep == Keep::All,
+        };
+        let chosen = disk.pending().into_iter().filter(survives).map(|pending| pending.id);
+        Ok(Survivors::Chosen(chosen.collect::<BTreeSet<_>>()))
+    }
+
+    /// The master record, as it stands on the disk.
+    pub(super) fn master(&self) -> Result<MasterRecord> {
+        match (&self.running, &self.home) {
+            (Some(running), _) => Ok(running.db.master_record()),
+            (None, Home::Simulated(disk)) => Ok(ControlFile::open(disk)?.master()),
+            (None, Home::Directory(path)) => {
+                Ok(ControlFile::open(&FileDisk::open_to_read(path)?)?.master())
+            }
+        }
+    }
+
+    pub(super) fn fault(&mut self, kind: FaultKind, after: u64, forever: bool) -> Result<()> {
+        let disk = self.sim_disk()?;
+        let kind = match kind {
+            FaultKind::Power => disk::FaultKind::PowerOff,
+            FaultKind::InputOutput => disk::FaultKind::InputOutputError,
+            FaultKind::Full => disk::FaultKind::DiskFull,
+        };
+        let at = disk.io_count().saturating_add(after);
+        disk.inject(disk::Fault { at, kind, forever });
+        Ok(())
+    }
+
+    pub(super) fn flip(&mut self, place: Place, byte: u64, bit: u8) -> Result<()> {
+        let (name, begin) = match place {
+            Place::Page(page) => (PAGES_FILE.to_owned(), self.place_of(page)?),
+            Place::Record(number) => {
+                let missing = || Error::InvalidInput(format!("there is no record #{number}"));
+                self.log_place(self.names.record(number).ok_or_else(missing)?)?
+            }
+        };
+        self.sim_disk()?.flip_bit(&name, begin.saturating_add(byte), bit)
+    }
+
+    pub(super) fn misplace(&mut self, page: PageId, at: PageId) -> Result<()> {
+        let length = self.master()?.page_size as usize;
+        let (from, to) = (self.place_of(page)?, self.place_of(at)?);
+        self.sim_disk()?.copy_range(PAGES_FILE, from, to, length)
+    }
+
+    /// Where a page begins in its file.
+    fn place_of(&self, page: PageId) -> Result<u64> {
+        let begin = page.0.checked_mul(self.master()?.page_size.into());
+        begin.ok_or(Error::NoSuchPage { page })
+    }
+
+    /// The segment in which a record stands, and where.
+    pub(super) fn log_place(&self, lsn: Lsn) -> Result<(String, u64)> {
+        let geometry = Geometry { segment_bytes: self.master()?.segment_bytes };
+        let number = geometry.segment_of(lsn.get());
+        Ok((geometry.name(number), geometry.offset(lsn.get())))
+    }
+
+    /// Opens the database again.
+    pub(super) fn restart(&mut self, explain: bool) -> Result<String> {
+        if self.running.is_some() {
+            return refused("the database is open: `crash`, `kill` or `close` comes before");
+        }
+        self.forge = None;
+        self.renumber();
+        self.forget_events();
+        self.open()?;
+        match explain {
+            true => Ok(self.told_since(0, is_of_restart)),
+            false => Ok(self.sums()),
+        }
+    }
+
+    /// What the restart found and did, in three lines.
+    fn sums(&mut self) -> String {
+        self.renumber();
+        let Some(running) = &self.running else { return String::new() };
+        let report = running.db.restart_report();
+        let txns = |txns: &[TxnId]| list(txns.iter().map(|txn| self.names.txn(*txn)).collect(), " ");
+        let (mut dirty, mut redone, mut skipped) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut undone, mut ended) = (Vec::new(), Vec::new());
+        for event in self.events.lock().iter() {
+            match event {
+                Event::PageDirty { page, rec_lsn, .. } => drop(dirty.insert(*page, *rec_lsn)),
+                Event::Redone { lsn, .. } => redone.push(self.names.lsn(*lsn)),
+                Event::RedoSkipped { lsn, reason, .. } => {
+                    skipped.push(format!("{} {}", self.names.lsn(*lsn), in_short(*reason)));
+                }
+                Event::Undone { lsn, .. } => undone.push(self.names.lsn(*lsn)),
+                Event::TransactionEnded { txn } => ended.push(self.names.txn(*txn)),
+                _ => {}
+            }
+        }
+        let dirty = dirty.iter().map(|(page, lsn)| format!("{page}:{}", self.names.lsn(*lsn)));
+        let analysis = &report.analysis;
+        format!(
+            "analysis: dirty {}; losers {}; committed {}; in doubt {}\n\
+             redo: from {}; redone {}; skipped {}\n\
+             undo: undone {}; ended {}\n",
+            list(dirty.collect(), " "),
+            txns(&analysis.losers),
+            txns(&analysis.committed),
+            txns(&analysis.in_doubt),
+            self.names.nil(report.redo.from),
+            list(redone, " "),
+            list(skipped, ", "),
+            list(undone, " "),
+            list(ended, " "),
+        )
+    }
+}
+
+/// Lists longer than this are counted.
+const LONGEST_LIST: usize = 40;
+
+fn list(items: Vec<String>, between: &str) -> String {
+    match items.len() {
+        0 => "none".to_owned(),
+        1..=LONGEST_LIST => items.join(between),
+        many => format!("{many}"),
+    }
+}
+
+fn in_short(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::PageNotDirty => "page not dirty",
+        SkipReason::BelowRecLsn => "below rec_lsn",
+        SkipReason::PageLsnNotBelow => "page_lsn not below",
+        SkipReason::PageDamaged => "page damaged",
+    }
+}
+
+/// Whether it is one of the decisions of a restart, rather than what any work on the log and pages looks like.
+fn is_of_restart(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::Appended { .. }
+            | Event::Forced { .. }
+            | Event::SegmentPrepared { .. }
+            | Event::LogTruncated { .. }
+            | Event::PageRead { .. }
+            | Event::PageWritten { .. }
+            | Event::PageEvicted { .. }
+            | Event::CheckpointBegan { .. }
+            | Event::CheckpointEnded { .. }
+    )
+}

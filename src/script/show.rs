@@ -1,0 +1,237 @@
+//! What `show` shows, a line an entry.
+
+use super::session::Session;
+use super::statement::View;
+use crate::error::Result;
+use crate::event::Event;
+use crate::ids::{Lsn, PageId};
+use crate::page::{self, PageKind, PageOp, PageState, SlotState, space_map};
+use crate::record::{EndCheckpoint, LogRecord, PageChange};
+use crate::tables::TransactionEntry;
+
+impl Session {
+    /// Numbers the records that were appended since this was last asked, and takes the numbers from those that
+    /// a restart found to be lost.
+    pub(super) fn renumber(&mut self) {
+        let events = self.events.lock();
+        let mark = self.mark;
+        let mut records = self.names.records().to_vec();
+        records.retain(|lsn| mark.is_none_or(|mark| *lsn >= mark));
+        for event in events.iter().skip(self.events_seen) {
+            match event {
+                Event::Appended { lsn, .. } if mark.is_none_or(|mark| *lsn >= mark) => {
+                    records.push(*lsn);
+                }
+                Event::LogEndFound { end, .. } => records.retain(|lsn| lsn < end),
+                _ => {}
+            }
+        }
+        self.events_seen = events.len();
+        drop(events);
+        if let Some(running) = &self.running {
+            self.names.number(records, running.db.stats().end_lsn);
+        }
+    }
+
+    /// What happened is of no interest any more.
+    pub(super) fn forget_events(&mut self) {
+        self.events.lock().clear();
+        self.events_seen = 0;
+        self.told = 0;
+    }
+
+    pub(super) fn show(&mut self, view: View) -> Result<String> {
+        self.renumber();
+        if view == View::Control {
+            return self.control();
+        }
+        let db = self.db()?;
+        let names = &self.names;
+        let lines: Vec<String> = match view {
+            View::Log(from) => self.log(from)?,
+            View::Dirty => {
+                let table = db.dirty_page_table();
+                table.iter().map(|(page, lsn)| format!("{page} rec_lsn={}", names.lsn(lsn))).collect()
+            }
+            View::Transactions => {
+                let table = db.transaction_table();
+                table.iter().map(|(txn, entry)| self.transaction(&names.txn(txn), entry)).collect()
+            }
+            View::Locks => {
+                let list = |txns: &[(crate::ids::TxnId, crate::lock::Mode)]| {
+                    let named = txns.iter().map(|(txn, mode)| format!(" {} {mode}", names.txn(*txn)));
+                    named.collect::<String>()
+                };
+                let line = |lock: &crate::lock::LockSnapshot| match lock.waiters.is_empty() {
+                    true => format!("{}:{}", lock.name, list(&lock.holders)),
+                    false => {
+                        let waiters = list(&lock.waiters);
+                        format!("{}:{}; waiting:{waiters}", lock.name, list(&lock.holders))
+                    }
+                };
+                db.locks().iter().map(line).collect()
+            }
+            View::Space => self.space()?,
+            View::Page(page) => self.page(page)?,
+            View::Durable => {
+                let (durable, end) = (db.stats().flushed_lsn, db.stats().end_lsn);
+                vec![format!("durable before {} of {}", names.lsn(durable), names.lsn(end))]
+            }
+            View::Control => Vec::new(),
+        };
+        Ok(lines.into_iter().map(|line| line + "\n").collect())
+    }
+
+    fn transaction(&self, name: &str, entry: &TransactionEntry) -> String {
+        let nil = |lsn| self.names.nil(lsn);
+        let TransactionEntry { state, first_lsn, last_lsn, undo_next_lsn } = entry;
+        format!(
+            "{name} {state} first={} last={} undo_next={}",
+            nil(*first_lsn),
+            nil(*last_lsn),
+            nil(*undo_next_lsn)
+        )
+    }
+
+    fn control(&self) -> Result<String> {
+        let master = self.master()?;
+        let closed = match master.clean_end_lsn {
+            Some(end) => format!("closed, its log ending at {}", self.names.lsn(end)),
+            None => "not closed".to_owned(),
+        };
+        Ok(format!(
+            "checkpoint={} oldest_required={} epoch={} pages={} {closed}\n",
+            self.names.lsn(master.checkpoint_lsn),
+            self.names.lsn(master.oldest_required_lsn),
+            master.epoch,
+            master.pages,
+        ))
+    }
+
+    fn space(&mut self) -> Result<Vec<String>> {
+        let db = self.db()?;
+        let (pages, page_size) = (db.stats().pages, db.stats().page_size);
+        let mut runs: Vec<(PageId, PageId, String)> = Vec::new();
+        for page in (0..pages).map(PageId) {
+            let state = match db.page_state(page)? {
+                _ if space_map::is_map_page(page, page_size) => "space map".to_owned(),
+                Some(PageState::FreePending(txn)) => format!("being freed by {}", self.names.txn(txn)),
+                Some(PageState::Used) => "used".to_owned(),
+                Some(PageState::Free) | None => "free".to_owned(),
+            };
+            match runs.last_mut() {
+                Some((_, last, same)) if *same == state => *last = page,
+                _ => runs.push((page, page, state)),
+            }
+        }
+        let line = |(first, last, state): (PageId, PageId, String)| match first == last {
+            true => format!("{first} {state}"),
+            false => format!("{first}-{last} {state}"),
+        };
+        Ok(runs.into_iter().map(line).collect())
+    }
+
+    fn page(&mut self, page: PageId) -> Result<Vec<String>> {
+        let db = self.db()?;
+        let guard = db.fix_page(page)?;
+        let kind = page::kind(guard.bytes());
+        let name = match kind {
+            Some(PageKind::Slotted) => "slotted",
+            Some(PageKind::SpaceMap) => "space map",
+            _ => "unformatted",
+        };
+        let mut lines = vec![format!("{page} page_lsn={} {name}", self.names.nil(guard.page_lsn()))];
+        if kind == Some(PageKind::Slotted) {
+            for (slot, state, bytes) in page::slots(guard.bytes()) {
+                lines.push(match state {
+                    SlotState::Free => format!("{page}.{slot} free"),
+                    SlotState::Live => format!("{page}.{slot} \"{}\"", bytes.escape_ascii()),
+                    SlotState::Ghost => format!("{page}.{slot} deleted \"{}\"", bytes.escape_ascii()),
+                });
+            }
+        }
+        Ok(lines)
+    }
+
+    fn log(&mut self, from: usize) -> Result<Vec<String>> {
+        let db = self.db()?;
+        let mut lines = Vec::new();
+        for number in from..self.names.count() {
+            let Some(lsn) = self.names.record(number) else { break };
+            let bytes = match db.read_log(lsn) {
+                Ok(bytes) => bytes,
+                Err(error) if lsn < db.stats().oldest_required_lsn => {
+                    lines.push(format!("#{number} truncated ({error})"));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            lines.push(format!("#{number} {}", self.record(&bytes.record(), db.stats().page_size)));
+        }
+        Ok(lines)
+    }
+
+    /// A record in a line, with the names of this script.
+    fn record(&self, record: &LogRecord<'_>, page_size: usize) -> String {
+        let nil = |lsn: Option<Lsn>| self.names.nil(lsn);
+        let owner = record.link().map(|link| self.names.txn(link.txn) + " ").unwrap_or_default();
+        let prev = record.link().map(|link| format!(" prev={}", nil(link.prev_lsn)));
+        let prev = prev.unwrap_or_default();
+        let change = record.page_change().map(|change| self.change(&change, page_size));
+        let change = change.unwrap_or_default();
+        match record {
+            LogRecord::Update(_) => format!("{owner}Update {change}{prev}"),
+            LogRecord::Compensation(clr) => {
+                format!("{owner}CLR {change}{prev} undo_next={}", nil(clr.undo_next_lsn))
+            }
+            LogRecord::NestedTopActionEnd(end) => {
+                format!("{owner}NestedTopActionEnd{prev} undo_next={}", nil(end.undo_next_lsn))
+            }
+            LogRecord::Prepare(prepare) => {
+                format!("{owner}Prepare \"{}\"{prev}", prepare.global_id.escape_ascii())
+            }
+            LogRecord::EndCheckpoint(end) => self.end_checkpoint(end),
+            LogRecord::PageImage(_) => format!("PageImage {change}"),
+            other => format!("{owner}{}{prev}", other.name()),
+        }
+    }
+
+    fn end_checkpoint(&self, end: &EndCheckpoint) -> String {
+        let dirty = end.dirty_pages.iter();
+        let dirty: Vec<String> =
+            dirty.map(|(page, lsn)| format!("{page}:{}", self.names.lsn(*lsn))).collect();
+        let txns = end.transactions.iter();
+        let txns: Vec<String> = txns
+            .map(|(txn, entry)| {
+                let last = self.names.nil(entry.last_lsn);
+                format!("{} {} last={last}", self.names.txn(*txn), entry.state)
+            })
+            .collect();
+        let begin = self.names.lsn(end.begin_lsn);
+        format!("EndCheckpoint begin={begin} dirty={{{}}} txns={{{}}}", dirty.join(" "), txns.join(", "))
+    }
+
+    /// Which record of which page, and what becomes of it unless bytes of it are overwritten.
+    fn change(&self, change: &PageChange<'_>, page_size: usize) -> String {
+        let page = change.page;
+        match change.op {
+            PageOp::Patch { slot, .. } => format!("{page}.{slot}"),
+            PageOp::InsertSlot { slot, .. } => format!("{page}.{slot} insert"),
+            PageOp::RemoveSlot { slot } => format!("{page}.{slot} remove"),
+            PageOp::MarkGhost { slot } => format!("{page}.{slot} delete"),
+            PageOp::ClearGhost { slot } => format!("{page}.{slot} undelete"),
+            PageOp::SetState { entry, state } => {
+                let (map, _) = space_map::locate(page, page_size);
+                let of = PageId(map.0.saturating_add(entry.into()));
+                let state = match state {
+                    PageState::Free => "free".to_owned(),
+                    PageState::Used => "used".to_owned(),
+                    PageState::FreePending(txn) => format!("being_freed_by_{}", self.names.txn(txn)),
+                };
+                format!("{page} {of}={state}")
+            }
+            PageOp::Format { .. } => format!("{page} format"),
+            PageOp::Image { .. } => format!("{page}"),
+        }
+    }
+}

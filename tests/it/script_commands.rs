@@ -1,0 +1,123 @@
+//! `aries run` and `aries shell`, as they are called; and a session to which anything is said.
+
+use std::fs;
+use std::process::Output;
+
+use aries::script::{Session, Statement, VOCABULARY};
+use assert_cmd::Command;
+use proptest::prelude::*;
+use tempfile::tempdir;
+
+fn aries(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::cargo_bin("aries").unwrap();
+    command.args(arguments).write_stdin(input.to_owned()).output().unwrap()
+}
+
+fn told(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn run_compares_prints_and_says_so() {
+    let folder = tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let history = "fill pages=1 records=1\nT1: begin\nT1: update P1\nshow dirty\n";
+    let right = file("right", &format!("{history}---\nP1 rec_lsn=#0\n"));
+    let wrong = file("wrong", &format!("{history}---\nP1 rec_lsn=#7\n"));
+    let silent = file("silent", history);
+    let broken = file("broken", "fill pages=1 records=1\nT1: frobnicate\n");
+
+    let done = aries(&["run", &right, &silent], "");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(told(&done.stdout).contains("P1 rec_lsn=#0\n"), "it prints where nothing is expected");
+    let done = aries(&["run", &right, &wrong], "");
+    assert_eq!(done.status.code(), Some(1));
+    for line in ["-P1 rec_lsn=#7\n", "+P1 rec_lsn=#0\n", &format!("FAILED  {wrong}"), "wrong:1:"] {
+        assert!(told(&done.stdout).contains(line), "{line}: {}", told(&done.stdout));
+    }
+    let done = aries(&["run", &broken], "");
+    assert_eq!(done.status.code(), Some(1));
+    assert!(told(&done.stdout).contains("line 2, column 5: there is no statement"));
+    let done = aries(&["run", "no-such-file"], "");
+    assert_eq!(done.status.code(), Some(2));
+    assert!(told(&done.stderr).contains("no-such-file"));
+
+    let done = aries(&["run", "--json", &right, &wrong, &broken], "");
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((json["version"].as_u64(), json["ok"].as_bool()), (Some(1), Some(false)));
+    assert_eq!(json["files"][0]["differences"], serde_json::json!([]));
+    assert_eq!(json["files"][1]["differences"][0]["printed"], "P1 rec_lsn=#0\n");
+    assert!(json["files"][2]["error"].as_str().unwrap().starts_with("line 2"));
+    let traced = aries(&["run", "--trace", &silent], "");
+    assert!(told(&traced.stdout).contains("> T1: update P1\n    log #0: T1 Update of P1\n"));
+}
+
+#[test]
+fn the_shell_works_in_a_directory_and_recovers_it() {
+    let folder = tempdir().unwrap();
+    let bank = folder.path().join("bank");
+    let bank = bank.to_str().unwrap();
+    let first = "fill pages=2 records=2\nT1: begin\nT1: write P1.0 0 abcd\nT1: commit\n\
+                 T2: begin\nT2: write P1.1 0 wxyz\nforce\nkill\nrestart\n\
+                 T3: begin\nT3: write P2.0 0 lost\n";
+    let done = aries(&["shell", bank], first);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(told(&done.stdout).contains("losers T2; committed none"), "{done:?}");
+    let done = aries(&["shell", bank], "begin\nread P1.0\nread P1.1\nread P2.0\nquit\nfrobnicate\n");
+    assert_eq!(told(&done.stdout), "\"abcd\"\n\"....\"\n\"....\"\n");
+    assert_eq!(done.status.code(), Some(0));
+    let done = aries(&["shell", bank], "crash\nfault eio\nshow txns\n");
+    assert_eq!(done.status.code(), Some(1));
+    assert!(told(&done.stderr).contains("needs a simulated disk"), "{done:?}");
+}
+
+/// Words that can stand in statements, right or wrong.
+const WORDS: &[&str] = &[
+    "P0", "P1", "P2", "P3", "P99", "P1.0", "P2.1", "P9.9", "0", "1", "7", "T1", "T2", "s", "all",
+    "abc", "\"a longer text\"", "begin", "end", "abandon", "deferred", "commit", "rollback", "log",
+    "dirty", "txns", "locks", "space", "page", "control", "durable", "keep=all", "keep=none",
+    "keep=random", "seed=3", "lose=1", "torn=P1:0-0", "explain", "on", "off", "power", "eio",
+    "full", "in=2", "in=9", "forever", "record=1", "byte=30", "bit=1", "at=P2", "none", "20000",
+    "pages=3", "records=2", "bytes=9", "update", "clr", "free", "freed", "begin_checkpoint",
+    "end_checkpoint", "begin=0", "dirty=P1:0", "txns=T1:active:0:0", "undo_next=0", "from=1",
+    "frames=16", "protection=images", "protection=none", "log_block=512", "redo_threads=2", "x=",
+];
+
+fn line() -> impl Strategy<Value = String> {
+    let name = (0..VOCABULARY.len()).prop_map(|index| VOCABULARY[index].name);
+    let prefix = prop::sample::select(vec!["", "", "T1: ", "T2: ", "T3: "]);
+    let words = prop::collection::vec(prop::sample::select(WORDS), 0..4);
+    let whole = (prefix, name, words)
+        .prop_map(|(prefix, name, words)| format!("{prefix}{name} {}", words.join(" ")));
+    let example = (0..VOCABULARY.len()).prop_map(|index| VOCABULARY[index].example.to_owned());
+    prop_oneof![4 => whole, 3 => example]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_time: 60_000, ..ProptestConfig::default() })]
+
+    /// Any statements in any order: each gives an output or an error, and the session can go on.
+    #[test]
+    fn anything_can_be_said_to_a_session(lines in prop::collection::vec(line(), 1..40)) {
+        let mut session = Session::simulated();
+        for (index, line) in lines.iter().enumerate() {
+            if let Ok(Some(statement)) = Statement::parse_line(index + 1, line) {
+                let _ = session.perform(&statement);
+            }
+        }
+        let _ = session.end();
+    }
+
+    /// Any text is a script, or is refused with a place in it.
+    #[test]
+    fn any_text_is_a_script_or_refused(text in "(?s).{0,200}") {
+        if let Err(error) = aries::script::Script::parse(&text) {
+            prop_assert!(error.line >= 1 && error.line <= text.lines().count());
+            prop_assert!(error.column >= 1);
+        }
+    }
+}

@@ -119,23 +119,10 @@ fn undo(round: &Round) -> Value {
 }
 
 fn skipped(skipped: &BTreeMap<SkipReason, u64>) -> Value {
-    let reasons = [
-        SkipReason::PageNotDirty,
-        SkipReason::BelowRecLsn,
-        SkipReason::PageLsnNotBelow,
-        SkipReason::PageDamaged,
-    ];
-    let counts: Map<String, Value> = reasons
+    let count = |reason| skipped.get(&reason).copied().unwrap_or(0).into();
+    let counts: Map<String, Value> = SkipReason::ALL
         .into_iter()
-        .map(|reason| {
-            let name = match reason {
-                SkipReason::PageNotDirty => "page_not_dirty",
-                SkipReason::BelowRecLsn => "below_rec_lsn",
-                SkipReason::PageLsnNotBelow => "page_lsn_not_below",
-                SkipReason::PageDamaged => "page_damaged",
-            };
-            (name.to_owned(), skipped.get(&reason).copied().unwrap_or(0).into())
-        })
+        .map(|reason| (reason.name().to_owned(), count(reason)))
         .collect();
     counts.into()
 }

@@ -62,7 +62,7 @@ impl Event {
     /// The phase of restart that this belongs to, or begins. `None` for what happens at any time: in a
     /// restart it belongs to the phase that the events before it say.
     #[must_use]
-    pub const fn phase(&self) -> Option<Phase> {
+    pub fn phase(&self) -> Option<Phase> {
         match self {
             Self::CacheDropped { .. } => Some(Phase::Opening),
             Self::AnalysisBegan { .. }
@@ -75,7 +75,11 @@ impl Event {
             | Self::Redone { .. }
             | Self::RedoSkipped { .. }
             | Self::RedoEnded { .. } => Some(Phase::Redo),
-            Self::UndoBegan { .. } | Self::InDoubt { .. } | Self::Opened => Some(Phase::Undo),
+            // The run that undoes begins with its restart record.
+            Self::Appended { kind: "Restart", .. }
+            | Self::UndoBegan { .. }
+            | Self::InDoubt { .. }
+            | Self::Opened => Some(Phase::Undo),
             Self::Appended { .. }
             | Self::Forced { .. }
             | Self::SegmentPrepared { .. }

@@ -241,6 +241,22 @@ pub enum LogRecord<'a> {
     PageImage(PageImage<'a>),
 }
 
+/// The names of all kinds of log record, as [`LogRecord::name`] gives them.
+pub const KIND_NAMES: [&str; 12] = [
+    "Update",
+    "Compensation",
+    "Commit",
+    "Rollback",
+    "End",
+    "NestedTopActionEnd",
+    "Prepare",
+    "BeginCheckpoint",
+    "EndCheckpoint",
+    "Restart",
+    "Filler",
+    "PageImage",
+];
+
 impl<'a> LogRecord<'a> {
     /// What it does to a page, if it changes one.
     #[must_use]

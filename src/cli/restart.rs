@@ -166,9 +166,12 @@ impl Telling {
             let (section, purpose) = (section.unwrap_or_default(), phase.purpose());
             self.output.print(&format!("\n{name}{section} {purpose}\n"));
         }
-        // Which pages are in memory decides nothing.
-        if matches!(event, Event::PageRead { .. } | Event::PageEvicted { .. }) {
-            return;
+        // Which pages are in memory decides nothing; what records are appended for is told by the events
+        // that follow.
+        match event {
+            Event::PageRead { .. } | Event::PageEvicted { .. } => return,
+            Event::Appended { kind, .. } if *kind != "Restart" => return,
+            _ => {}
         }
         let of_phase = self.phase.and_then(Phase::paper_section);
         let section = event.paper_section().filter(|section| Some(*section) != of_phase);

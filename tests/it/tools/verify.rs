@@ -1,12 +1,17 @@
 //! `aries verify`, where it judges what a restart makes of a database.
 
 use std::fs;
+use std::sync::Arc;
 
+use aries::Options;
+use aries::config::{LogBlock, TornPageProtection};
+use aries::db::{Outside, verify_outside};
+use aries::disk::{Fault, FaultKind, OverlayDisk, SimDisk, Survivors};
 use aries::ids::Lsn;
 use aries::page;
 
 use super::{closed, crashed, flip, flip_log, forge, json, story, text};
-use crate::common::PAGE_SIZE;
+use crate::common::{PAGE_SIZE, Work, options, value};
 
 #[test]
 fn a_crashed_database_is_judged_by_what_restart_makes_of_it() {
@@ -70,4 +75,72 @@ fn a_page_that_is_freed_for_ever_is_found() {
     let told = json("verify", directory.path(), &[], 1);
     let fault = told["findings"][0]["fault"].as_str().unwrap();
     assert!(fault.contains("P12 is being freed by T7"), "{fault}");
+}
+
+/// Commits, rolls back, frees, flushes and takes checkpoints until the power fails.
+fn work_until_the_power_fails(
+    options: &Options,
+    disk: &SimDisk,
+    work: &mut Work,
+) -> aries::Result<()> {
+    let db = options.open_on(Arc::new(disk.clone()))?;
+    for round in 0..60 {
+        work.commit_one(&db, &value(round, 60))?;
+        let mut txn = db.begin()?;
+        let page = txn.allocate_page()?;
+        txn.insert_record(page, b"to be taken back")?;
+        let here = txn.savepoint()?;
+        txn.insert_record(page, b"to be taken back first")?;
+        txn.rollback_to(here)?;
+        match round % 4 {
+            0 => drop(txn.commit()?),
+            1 => txn.rollback()?,
+            2 => {
+                txn.free_page(page)?;
+                txn.commit()?;
+            }
+            // A crash rolls nothing back.
+            _ => std::mem::forget(txn),
+        }
+        if round % 5 == 2 {
+            db.flush_pages()?;
+        }
+        if round % 7 == 3 {
+            db.checkpoint()?;
+        }
+    }
+    Ok(())
+}
+
+/// Whatever a power failure leaves, the chains of the log hold, and each page carries the LSN of its last
+/// record, once it is restarted: over three crashes, under each protection.
+#[test]
+fn what_power_failures_leave_is_judged_sound() {
+    let mut crashes = 0;
+    for protection in [TornPageProtection::DoubleWrite, TornPageProtection::PageImages] {
+        for (seed, block) in
+            (0..40).zip([LogBlock::Rewritten, LogBlock::Padded(512)].into_iter().cycle())
+        {
+            let options = options().torn_page_protection(protection).log_block(block);
+            let mut disk = SimDisk::new();
+            options.open_on(Arc::new(disk.clone())).unwrap().close().unwrap();
+            let mut work = Work::default();
+            for generation in 0..3 {
+                let at = disk.io_count() + 30 + (seed * 17 + generation * 101) % 700;
+                disk.inject(Fault { at, kind: FaultKind::PowerOff, forever: true });
+                let survivors = Survivors::Random { seed };
+                crashes +=
+                    usize::from(work_until_the_power_fails(&options, &disk, &mut work).is_err());
+                disk = disk.crash(&survivors);
+                let overlay = OverlayDisk::new(Arc::new(disk.clone()));
+                let outside = Outside::on(Arc::new(overlay)).unwrap();
+                let report = verify_outside(&outside, &mut |_, _| {}).unwrap();
+                assert!(
+                    report.is_sound(),
+                    "{protection:?} {block:?} {seed} {generation}: {report:?}"
+                );
+            }
+        }
+    }
+    assert!(crashes > 200, "{crashes} power failures");
 }

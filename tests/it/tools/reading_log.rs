@@ -1,13 +1,16 @@
 //! `aries log`.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use aries::ids::Lsn;
 use aries::record::{LogRecord, PlainNames, what_it_does};
 use serde_json::Value;
 
-use super::{closed, crashed, flip_log, json, story, text};
+use super::{closed, crashed, flip_log, json, on, story, text};
 use crate::common::{Story, Work, end_of_record, options, value};
 
 /// All records from the story's first on, as the library reads them.
@@ -180,4 +183,60 @@ fn what_others_write_is_followed() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Also when a test fails.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The log is read while another process writes it, and recycles its segments: whatever was durable before is
+/// seen, and nothing is taken for damage.
+#[test]
+fn a_log_that_is_being_written_and_recycled_can_be_read() {
+    let directory = closed();
+    let db = options().open(directory.path()).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let write = || {
+            let mut work = Work::default();
+            (0..10).for_each(|round| work.commit_one(&db, &value(round, 200)).unwrap());
+            let ((page, slot), record) = work.records.pop_last().unwrap();
+            for round in 0.. {
+                let mut txn = db.begin().unwrap();
+                for number in 0..20 {
+                    txn.write_record(page, slot, 0, &value(round + number, record.len())).unwrap();
+                }
+                txn.commit().unwrap();
+                if round % 10 == 0 {
+                    db.flush_pages().unwrap();
+                    db.checkpoint().unwrap();
+                }
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        };
+        let writer = scope.spawn(write);
+        let stopping = SetOnDrop(&stop);
+        let mut starts = BTreeSet::new();
+        for _ in 0..1000 {
+            if starts.len() > 5 {
+                break;
+            }
+            let durable = db.stats().flushed_lsn.get();
+            let output = on("log", directory.path(), &["--stats", "--json"]);
+            assert!(output.status.success(), "{output:?}");
+            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert!(told["end"].as_u64().unwrap() >= durable, "{told} lacks what was durable");
+            starts.insert(told["start"].as_u64().unwrap());
+        }
+        drop(stopping);
+        writer.join().unwrap();
+        assert!(starts.len() > 5, "segments were recycled meanwhile: {starts:?}");
+    });
 }

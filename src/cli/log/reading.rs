@@ -78,8 +78,15 @@ impl Reading {
         loop {
             let before = self.position();
             let damage = match self.run_once(visit) {
+                Ok(true) if is_open_elsewhere(&self.directory) => {
+                    self.reopen()?;
+                    if self.position() > self.reader.master().checkpoint_lsn {
+                        return Ok(());
+                    }
+                    continue; // It ended where a segment was recycled under the reader's hands.
+                }
                 Err(error @ Error::Corrupt { .. }) if is_open_elsewhere(&self.directory) => error,
-                read => return read,
+                read => return read.map(drop),
             };
             looks = if self.position() > before { 1 } else { looks + 1 };
             if looks > LOOKS {
@@ -90,7 +97,8 @@ impl Reading {
         }
     }
 
-    fn run_once(&mut self, visit: Visit<'_>) -> Result<()> {
+    /// Gives whether all was read that there is.
+    fn run_once(&mut self, visit: Visit<'_>) -> Result<bool> {
         let mut scan = match &self.next {
             Some((next, epochs)) => self.reader.scan_on(*next, epochs),
             None => self.reader.scan(self.from.unwrap_or_else(|| self.reader.start())),
@@ -107,9 +115,8 @@ impl Reading {
             }
         };
         let ended = match read {
-            Ok(true) => self.reader.check_end(&mut scan),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error),
+            Ok(true) => self.reader.check_end(&mut scan).map(|()| true),
+            read => read,
         };
         self.next = Some((scan.position(), scan.epochs().clone()));
         ended
@@ -142,4 +149,64 @@ fn patiently<T>(directory: &Path, attempt: impl Fn() -> Result<T>) -> Result<T> 
 
 fn is_open_elsewhere(directory: &Path) -> bool {
     matches!(FileDisk::open_to_read(directory), Err(Error::AlreadyOpen { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::db::{Db, Options};
+    use crate::ids::{PageId, SlotId};
+
+    fn open(directory: &Path) -> Db {
+        let options = Options::new().page_size(512).segment_bytes(65_536);
+        options.buffer_pool_bytes(16 * 512).background(false).open(directory).unwrap()
+    }
+
+    /// Writes a few segments of log.
+    fn write(db: &Db, page: PageId, slot: SlotId) {
+        for number in 0..600_u32 {
+            let mut txn = db.begin().unwrap();
+            txn.write_record(page, slot, 0, &[number.to_le_bytes()[0]; 200]).unwrap();
+            drop(txn.commit_deferred());
+        }
+        db.force_log().unwrap();
+    }
+
+    /// Has all log recycled that nobody needs.
+    fn truncate(db: &Db) {
+        db.flush_pages().unwrap();
+        (0..2).for_each(|_| drop(db.checkpoint().unwrap()));
+    }
+
+    /// Whatever is recycled under the reader's hands, whenever that happens, it comes to the end of the
+    /// log, and tells each record that it tells once, in order.
+    #[test]
+    fn a_reader_comes_to_the_end_though_segments_are_recycled_under_its_hands() {
+        for at in [0, 1, 500, 1500] {
+            let directory = tempfile::tempdir().unwrap();
+            let db = open(directory.path());
+            let mut txn = db.begin().unwrap();
+            let page = txn.allocate_page().unwrap();
+            let slot = txn.insert_record(page, &[7; 200]).unwrap();
+            txn.commit().unwrap();
+            (0..2).for_each(|_| write(&db, page, slot));
+            let mut reading = Reading::open(directory.path(), None).unwrap();
+            let (mut count, mut last) = (0, None);
+            let read = reading.run(&mut |lsn, _, _| {
+                if count == at {
+                    for _ in 0..3 {
+                        truncate(&db);
+                        write(&db, page, slot);
+                    }
+                }
+                count += 1;
+                assert!(last.replace(lsn) < Some(lsn), "{last:?}, then {lsn}");
+                true
+            });
+            read.unwrap();
+            assert!(count > at, "it was read while segments were recycled");
+            assert_eq!(reading.position(), db.stats().flushed_lsn, "recycled at record {at}");
+        }
+    }
 }

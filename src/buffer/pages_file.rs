@@ -97,14 +97,23 @@ impl PagesFile {
     /// # Errors
     /// [`Error::Corrupt`] naming the page; those of the disk.
     pub fn read(&self, page: PageId, bytes: &mut [u8]) -> Result<()> {
-        let read = self.file.read_at(self.offset(page), bytes)?;
-        if read < bytes.len() {
-            let expected = format!("{} bytes", bytes.len());
-            let found = format!("the end of the file after {read}");
-            return Err(Error::corrupt(self.place(page), expected, found));
-        }
+        self.read_unchecked(page, bytes)?;
         page::verify(bytes, page)
             .map_err(|fault| Error::corrupt(self.place(page), "a whole page", fault.to_string()))
+    }
+
+    /// Reads the bytes of a page, whatever they are.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the file ends before the page does; those of the disk.
+    pub fn read_unchecked(&self, page: PageId, bytes: &mut [u8]) -> Result<()> {
+        let read = self.file.read_at(self.offset(page), bytes)?;
+        if read == bytes.len() {
+            return Ok(());
+        }
+        let expected = format!("{} bytes", bytes.len());
+        let found = format!("the end of the file after {read}");
+        Err(Error::corrupt(self.place(page), expected, found))
     }
 
     /// Tells the disk that `count` pages from `first` on will be read soon.

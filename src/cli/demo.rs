@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use comfy_table::{Table, presets};
 
+use super::output::{lines, print, table};
 use super::progress::Progress;
-use super::{DONE, SOMETHING_WRONG, print};
+use super::{DONE, SOMETHING_WRONG};
 use crate::demo::{
     Audience, DiskKind, MOST_CLIENTS, Outcome, Round, SHAPE, Settings, Totals, counted, grouped,
     milliseconds, wrapped,
@@ -165,8 +165,8 @@ fn conclusion(outcome: &Outcome) -> String {
     let totals = outcome.totals();
     let mut text = outcome.most_telling().map(Round::picture).unwrap_or_default();
     text += "\nAll restarts together:\n";
-    text += &table(&totals);
-    text += "\n\n";
+    text += &totals_table(&totals);
+    text += "\n";
     for fault in &totals.faults {
         text += &wrapped("WRONG: ", fault);
     }
@@ -187,9 +187,8 @@ fn conclusion(outcome: &Outcome) -> String {
     text
 }
 
-fn table(totals: &Totals) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
+fn totals_table(totals: &Totals) -> String {
+    let mut table = table(["", ""]);
     let mut row = |what: &str, value: String| {
         table.add_row([format!("  {what}"), value]);
     };
@@ -209,8 +208,7 @@ fn table(totals: &Totals) -> String {
         let times = [shortest, median, longest].map(milliseconds).join(" / ");
         row("restart: shortest / median / longest", times);
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
+    lines(&table)
 }
 
 #[cfg(test)]

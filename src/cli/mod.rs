@@ -4,19 +4,28 @@
 //! - Exit codes: 0 done, 1 something is wrong, 2 wrong usage.
 //! - `--json` on every command that reports: exactly one object on standard output.
 
+mod control;
 mod demo;
+mod event_json;
+mod log;
+mod output;
+mod page;
 mod progress;
+mod restart;
 mod run;
 mod shell;
+mod shells;
+mod stats;
 mod verify;
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::demo::DiskKind;
+use crate::error::Error;
+use crate::ids::{Lsn, PageId, TxnId};
 
 const DONE: u8 = 0;
 const SOMETHING_WRONG: u8 = 1;
@@ -34,7 +43,11 @@ Begin with:
   aries demo --help     what can be asked of it
   aries shell           transactions, crashes and restarts, typed by hand
   aries run FILE        the same from a script
-  aries verify DIR      whether every page of a database is sound")]
+  aries stats DIR       how large a database is, what is in it, what restart would have to do
+  aries restart DIR --explain --dry-run
+                        what a restart would do, and why
+  aries log DIR         its log, record by record
+  aries verify DIR      whether all of it is sound")]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -42,10 +55,17 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Command {
+    Control(control::Arguments),
     Demo(demo::Arguments),
     Shell(shell::Arguments),
     Run(run::Arguments),
+    Log(log::Arguments),
+    Page(page::Arguments),
+    Restart(restart::Arguments),
+    Stats(stats::Arguments),
     Verify(verify::Arguments),
+    Completions(shells::Completions),
+    Man(shells::Man),
     /// The clients of the demo, in the process that is killed.
     #[command(hide = true)]
     DemoClients {
@@ -64,6 +84,19 @@ fn disk_kind(name: &str) -> Result<DiskKind, String> {
         .ok_or_else(|| "it is either files or held-back".to_owned())
 }
 
+/// A log position, as people write it, with leading zeros or without.
+fn lsn(text: &str) -> Result<Lsn, String> {
+    let lsn = text.parse().ok().and_then(Lsn::new);
+    lsn.ok_or_else(|| "it is a number above 0".to_owned())
+}
+
+/// A transaction, as people write it.
+fn txn_id(text: &str) -> Result<TxnId, String> {
+    let digits = text.strip_prefix(['T', 't']).unwrap_or(text);
+    let txn = digits.parse().ok().and_then(TxnId::new);
+    txn.ok_or_else(|| "it is a number above 0, or T and a number".to_owned())
+}
+
 /// Runs the program on the arguments of the process; gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -76,10 +109,17 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match program.command {
+        Command::Control(arguments) => control::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
+        Command::Page(arguments) => page::run(&arguments),
+        Command::Restart(arguments) => restart::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Completions(arguments) => Ok(shells::completions(&arguments)),
+        Command::Man(arguments) => shells::man(&arguments),
         Command::DemoClients { directory, disk } => {
             crate::demo::serve(&directory, disk).map(|()| DONE).map_err(Into::into)
         }
@@ -91,24 +131,26 @@ pub fn main() -> ExitCode {
     .into()
 }
 
-/// Prints to standard output. Who closed it does not want to see more; any other failure ends the
-/// program, for a report that is not written would look like none.
-fn print(text: &str) {
-    let mut output = io::stdout().lock();
-    let printed = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-    if let Err(error) = printed
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        eprintln!("aries: cannot print the report: {error}");
-        std::process::exit(1);
-    }
+/// The arguments make no sense for this database.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+/// A page, as people write it.
+fn page_id(text: &str) -> Result<PageId, String> {
+    let digits = text.strip_prefix(['P', 'p']).unwrap_or(text);
+    digits.parse().map(PageId).map_err(|_| "it is a number, or P and a number".to_owned())
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<crate::demo::Error>() {
-        Some(error) if error.is_wrong_usage() => WRONG_USAGE,
-        _ => SOMETHING_WRONG,
-    }
+    let wrong_usage = match error.downcast_ref::<Error>() {
+        Some(error) => error.is_not_found() || matches!(error, Error::NotADatabase { .. }),
+        None => {
+            let demo = error.downcast_ref::<crate::demo::Error>();
+            error.is::<WrongUsage>() || demo.is_some_and(crate::demo::Error::is_wrong_usage)
+        }
+    };
+    if wrong_usage { WRONG_USAGE } else { SOMETHING_WRONG }
 }
 
 #[cfg(test)]

@@ -4,9 +4,32 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// A long piece of work is told in so many steps.
+const STEPS: u64 = 20;
+
 /// How far a piece of work is.
 pub struct Progress {
     bar: Option<ProgressBar>,
+}
+
+/// How far a piece of work on many things is: told in [`STEPS`] steps.
+pub struct Counting {
+    progress: Progress,
+    of: u64,
+    steps: u64,
+    what: &'static str,
+    told: u64,
+}
+
+impl Counting {
+    /// So many things are done.
+    pub fn done(&mut self, count: u64) {
+        let step = count.saturating_mul(self.steps) / self.of.max(1);
+        if step > self.told {
+            self.told = step;
+            self.progress.step(format!("{count} of {} {}", self.of, self.what));
+        }
+    }
 }
 
 impl Progress {
@@ -18,6 +41,12 @@ impl Progress {
             ProgressBar::new(steps).with_style(style)
         });
         Self { bar }
+    }
+
+    /// Begins work on so many things; `what` is said behind their number.
+    pub fn of(count: u64, what: &'static str) -> Counting {
+        let steps = STEPS.min(count);
+        Counting { progress: Self::begin(steps), of: count, steps, what, told: 0 }
     }
 
     /// A step is done.

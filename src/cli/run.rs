@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::{DONE, SOMETHING_WRONG, WRONG_USAGE, print};
+use super::output::print;
+use super::{DONE, SOMETHING_WRONG, WRONG_USAGE};
 use crate::script::{Difference, Script, Session, Verdict};
 
 const EXAMPLES: &str = "\

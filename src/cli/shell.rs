@@ -12,7 +12,8 @@ use rustyline::history::DefaultHistory;
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
 
-use super::{DONE, SOMETHING_WRONG, print};
+use super::output::print;
+use super::{DONE, SOMETHING_WRONG};
 use crate::script::{Session, Statement, VOCABULARY, find};
 
 const EXAMPLES: &str = "\

@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
+use super::output::{lines, print, table};
 use super::progress::Progress;
-use super::{DONE, SOMETHING_WRONG, WRONG_USAGE, print};
-use crate::db::{Finding, Options, Verdict, VerifyReport, verify_closed};
-use crate::disk::FileDisk;
-use crate::error::{Error, Result};
-use crate::sync::Arc;
+use super::{DONE, SOMETHING_WRONG};
+use crate::db::{Finding, Options, Outside, Verdict, VerifyReport, verify_outside};
+use crate::error::Result;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,24 +22,23 @@ Exit code 0 if all is sound (or repaired), 1 if something is wrong, 2 for wrong 
 
 const SHAPE: &str = "\
 The JSON object (nil is null):
+  version     of this shape: 1
   directory   as it was given
   sound       whether nothing is wrong that is not mended, or sure to be
   settled     whether it had been closed; else restart has work to do
   pages       pages read: all of the file
   dirty       of them, those with changes that may be in the log only
   log_fault   what is wrong with the log or another file, in words
+  chain_faults  where a record does not lead to the record before, in words
   not_judged  what cannot be judged without a restart, in words
   findings    one object for each page that was bad on disk, in order:
     page, fault,
     verdict   damaged, repaired, restart_restores_it, left_to_restart";
 
-/// Progress is shown in so many steps.
-const STEPS: u64 = 20;
-
-/// Checks every page of a database that is not in use: checksum, place, pageLSN, structure.
+/// Checks a database that is not in use: its log, and every page's checksum, place, pageLSN and structure.
 ///
-/// Without --repair nothing is written, and nothing recovered: a database that was not closed is judged
-/// as far as that is possible. With --repair it is opened, which recovers it, and each page that is
+/// Without --repair nothing is written: a database that was not closed is restarted in memory, and what
+/// comes of it is judged. With --repair it is opened, which recovers it, and each page that is
 /// damaged is rebuilt from the log, if that reaches back far enough.
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
@@ -62,13 +59,7 @@ pub struct Arguments {
 /// # Errors
 /// What keeps the database from being checked at all.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let report = match examine(arguments) {
-        Err(error) if error.is_not_found() || matches!(error, Error::NotADatabase { .. }) => {
-            eprintln!("aries: {error}");
-            return Ok(WRONG_USAGE);
-        }
-        report => report?,
-    };
+    let report = examine(arguments)?;
     if arguments.json {
         print(&format!("{:#}\n", to_json(arguments, &report)));
     } else {
@@ -78,17 +69,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 fn examine(arguments: &Arguments) -> Result<VerifyReport> {
-    let mut progress = None;
+    let mut counting = None;
     let mut step = move |read: u64, pages: u64| {
-        let progress = progress.get_or_insert_with(|| Progress::begin(STEPS.min(pages)));
-        let steps = |read: u64| read * STEPS.min(pages) / pages;
-        if steps(read) > steps(read - 1) {
-            progress.step(format!("{read} of {pages} pages read"));
-        }
+        counting.get_or_insert_with(|| Progress::of(pages, "pages read")).done(read);
     };
+    let outside = Outside::open(&arguments.directory)?;
     if !arguments.repair {
-        return verify_closed(Arc::new(FileDisk::open_to_read(&arguments.directory)?), &mut step);
+        return verify_outside(&outside, &mut step);
     }
+    drop(outside); // It holds the lock.
     let options = Options::new().create_if_missing(false).background(false);
     let db = options.open(&arguments.directory)?;
     let report = db.repair_with(&mut step)?;
@@ -98,12 +87,14 @@ fn examine(arguments: &Arguments) -> Result<VerifyReport> {
 
 fn to_json(arguments: &Arguments, report: &VerifyReport) -> Value {
     json!({
+        "version": 1,
         "directory": arguments.directory,
         "sound": report.is_sound(),
         "settled": report.is_settled,
         "pages": report.pages,
         "dirty": report.dirty,
         "log_fault": report.log_fault,
+        "chain_faults": report.chain_faults,
         "not_judged": report.not_judged,
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
     })
@@ -117,16 +108,19 @@ fn finding(found: &Finding) -> Value {
 fn text(arguments: &Arguments, report: &VerifyReport) -> String {
     let mut text = String::new();
     if !report.is_settled {
-        text += "The database was not closed: restart has work to do, and was not done.\n";
+        text += "The database was not closed: it was restarted in memory, and that was judged.\n";
     }
     if let Some(fault) = &report.log_fault {
+        text += &format!("WRONG: {fault}\n");
+    }
+    for fault in &report.chain_faults {
         text += &format!("WRONG: {fault}\n");
     }
     for what in &report.not_judged {
         text += &format!("Not judged: {what}.\n");
     }
     if !report.findings.is_empty() {
-        text += &format!("{}\n", table(&report.findings));
+        text += &findings_table(&report.findings);
     }
     let bad = report.findings.len();
     let verdict = match (report.is_sound(), bad) {
@@ -144,13 +138,10 @@ fn text(arguments: &Arguments, report: &VerifyReport) -> String {
     text
 }
 
-fn table(findings: &[Finding]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(["page", "verdict", "fault"]);
+fn findings_table(findings: &[Finding]) -> String {
+    let mut table = table(["page", "verdict", "fault"]);
     for found in findings {
         table.add_row([found.page.to_string(), found.verdict.to_string(), found.fault.clone()]);
     }
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
+    lines(&table)
 }

@@ -50,6 +50,25 @@ impl Names {
     fn has(&self, name: &str) -> bool {
         self.0.iter().any(|other| other == name)
     }
+
+    /// Refuses other files of a database where the control file is missing.
+    fn refuse_remains(&self, disk: &dyn Disk) -> Result<()> {
+        if [PAGES_FILE, LOG_DIRECTORY, DOUBLE_WRITE_FILE].iter().any(|name| self.has(name)) {
+            let place = Place::File(disk.location().join(CONTROL_FILE));
+            return Err(Error::corrupt(place, "the control file of the database", "no file"));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a directory without a control file that holds other files of a database, unless they are those
+/// of one that was never finished.
+///
+/// # Errors
+/// [`Error::Corrupt`]; those of the disk.
+pub fn refuse_remains(disk: &dyn Disk) -> Result<()> {
+    let names = Names::of(disk)?;
+    if names.has(CREATING_FILE) { Ok(()) } else { names.refuse_remains(disk) }
 }
 
 /// Looks what the directory holds.
@@ -71,10 +90,7 @@ pub fn look(disk: &dyn Disk) -> Result<Found> {
     if names.has(CONTROL_FILE) {
         return Ok(Found::Database);
     }
-    if [PAGES_FILE, LOG_DIRECTORY, DOUBLE_WRITE_FILE].iter().any(|name| names.has(name)) {
-        let place = Place::File(disk.location().join(CONTROL_FILE));
-        return Err(Error::corrupt(place, "the control file of the database", "no file"));
-    }
+    names.refuse_remains(disk)?;
     let strange = |name: &&String| *name != LOCK_FILE && !(*name == DISTRUST_FILE && marked);
     match names.0.iter().find(strange) {
         None => Ok(Found::Nothing),

@@ -21,15 +21,20 @@
 //! Dropping a [`Db`] without [`Db::close`] writes nothing: the next open recovers, as after a crash.
 
 mod background;
+mod chains;
 mod create;
 mod inspect;
+mod judge;
 mod options;
+mod outside;
 mod prepared;
 mod transaction;
 mod verify;
 
 pub use inspect::Statistics;
+pub use judge::verify_outside;
 pub use options::Options;
+pub use outside::Outside;
 pub use transaction::{NestedTopAction, Transaction};
 pub use verify::{Finding, Verdict, VerifyReport, verify_closed};
 

@@ -10,6 +10,9 @@
 //!   bad                      damaged; repair may rebuild it     damaged; repair may rebuild it
 //! ```
 //!
+//! [`verify_outside`](super::verify_outside) judges more: it runs the restart, in memory, and looks at what
+//! comes of it.
+//!
 //! A page is sound if its checksum is right, it stands at its place, its pageLSN lies below the end of the
 //! log, its body is what its kind says, and space map pages stand where they belong and nowhere else.
 //!
@@ -22,13 +25,14 @@
 use std::fmt;
 
 use super::Db;
+use super::outside::open_control;
 use crate::buffer::{DoubleWrite, Image, PagesFile};
 use crate::config::{Config, MIN_FRAMES};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::event::Observers;
 use crate::ids::{Lsn, PageId};
-use crate::log::{CONTROL_FILE, ControlFile, MasterRecord};
+use crate::log::{ControlFile, MasterRecord};
 use crate::page::{self, PageKind, space_map};
 use crate::recovery::{Analysis, ToPages, distrust};
 use crate::sync::Arc;
@@ -95,6 +99,8 @@ pub struct VerifyReport {
     pub is_settled: bool,
     /// What is wrong with the log or another file, in words.
     pub log_fault: Option<String>,
+    /// Where records of the log do not lead to the record before, in words.
+    pub chain_faults: Vec<String>,
     /// What could not be judged, in words.
     pub not_judged: Vec<String>,
 }
@@ -103,7 +109,8 @@ impl VerifyReport {
     /// Whether nothing is wrong that is not mended, or sure to be.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.log_fault.is_none() && self.findings.iter().all(|found| found.verdict.is_harmless())
+        let log = self.log_fault.is_none() && self.chain_faults.is_empty();
+        log && self.findings.iter().all(|found| found.verdict.is_harmless())
     }
 
     /// How many pages were found with this verdict.
@@ -114,7 +121,7 @@ impl VerifyReport {
 }
 
 /// Called after each page with how many were read, of how many.
-type Progress<'p> = &'p mut dyn FnMut(u64, u64);
+pub(super) type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 impl Db {
     /// Reads every page of the file as it stands on disk, and checks it. Changes nothing; others may go
@@ -191,7 +198,7 @@ impl Db {
 }
 
 /// What a checksum does not tell.
-fn check(page: PageId, bytes: &[u8]) -> Result<(), String> {
+pub(super) fn check(page: PageId, bytes: &[u8]) -> Result<(), String> {
     page::check_structure(bytes).map_err(|fault| fault.to_string())?;
     let is_map = page::kind(bytes) == Some(PageKind::SpaceMap);
     match (space_map::is_map_page(page, bytes.len()), is_map) {
@@ -208,10 +215,22 @@ fn check(page: PageId, bytes: &[u8]) -> Result<(), String> {
 /// [`Error::NotADatabase`]; [`Error::Corrupt`] and [`Error::Mismatch`] when the control file or the file of
 /// pages cannot be used at all; those of the disk. Damaged pages are no error, but reported.
 pub fn verify_closed(disk: Arc<dyn Disk>, progress: Progress<'_>) -> Result<VerifyReport> {
+    let mut report = as_it_stands(&disk, progress)?;
+    if !report.is_settled && report.log_fault.is_none() {
+        let changed = report.dirty;
+        report.not_judged.push(format!(
+            "what restart makes of the {changed} pages with changes that may be in the log only"
+        ));
+    }
+    Ok(report)
+}
+
+/// The report without what restart may make of it.
+pub(super) fn as_it_stands(disk: &Arc<dyn Disk>, progress: Progress<'_>) -> Result<VerifyReport> {
     let control = open_control(disk.as_ref())?;
     let master = control.master();
     let mut report = VerifyReport::default();
-    let known = match look(&disk, control, &master) {
+    let known = match look(disk, control, &master) {
         Err(error @ Error::Corrupt { .. }) => {
             report.log_fault = Some(error.to_string());
             report.not_judged.push("which changes the pages lack, for the log is damaged".into());
@@ -222,12 +241,6 @@ pub fn verify_closed(disk: Arc<dyn Disk>, progress: Progress<'_>) -> Result<Veri
     report.is_settled = known.clean;
     report.pages = known.file.pages();
     report.dirty = known.dirty.len() as u64;
-    if !known.clean && known.end.is_some() {
-        let changed = known.dirty.len();
-        report.not_judged.push(format!(
-            "what restart makes of the {changed} pages with changes that may be in the log only"
-        ));
-    }
     if distrust::is_marked(disk.as_ref())? {
         report.not_judged.push(
             "whether the disk has what the page cache shows: a write or sync has failed here"
@@ -243,16 +256,6 @@ pub fn verify_closed(disk: Arc<dyn Disk>, progress: Progress<'_>) -> Result<Veri
         progress(page.0 + 1, report.pages);
     }
     Ok(report)
-}
-
-fn open_control(disk: &dyn Disk) -> Result<ControlFile> {
-    match ControlFile::open(disk) {
-        Err(error) if error.is_not_found() => {
-            let reason = format!("it holds no file {CONTROL_FILE:?}");
-            Err(Error::NotADatabase { path: disk.location(), reason })
-        }
-        other => other,
-    }
 }
 
 /// What is known of a database that is not open.

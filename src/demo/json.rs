@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Outcome, Round};
 use crate::event::SkipReason;
 use crate::ids::{Lsn, TxnId};
+use crate::recovery::RestartReport;
 
 /// What the object holds, for the help.
 pub const SHAPE: &str = "\
@@ -56,14 +57,22 @@ impl Outcome {
 }
 
 fn round(round: &Round) -> Value {
-    let (restart, verdict) = (&round.restart, &round.verdict);
+    let verdict = &round.verdict;
+    let mut object = restart_json(&round.restart);
+    object["disk"] = round.disk.name().into();
+    object["round"] = round.number.into();
+    object["acknowledged"] = round.acknowledged.into();
+    object["lost"] = verdict.lost.into();
+    object["unheard"] = verdict.unheard.into();
+    object["sum_ok"] = verdict.sum_ok().into();
+    object
+}
+
+/// What a restart found and did, as JSON.
+#[must_use]
+pub fn restart_json(restart: &RestartReport) -> Value {
+    let RestartReport { analysis, redo, undo, .. } = restart;
     json!({
-        "disk": round.disk.name(),
-        "round": round.number,
-        "acknowledged": round.acknowledged,
-        "lost": verdict.lost,
-        "unheard": verdict.unheard,
-        "sum_ok": verdict.sum_ok(),
         "clean": restart.clean,
         "epoch": restart.epoch,
         "tail_rewritten": restart.tail_rewritten,
@@ -71,71 +80,43 @@ fn round(round: &Round) -> Value {
         "pages_torn": restart.pages_torn,
         "checkpoint_lsn": restart.checkpoint_lsn.get(),
         "duration": microseconds(restart.duration),
-        "analysis": analysis(round),
-        "redo": redo(round),
-        "undo": undo(round),
-    })
-}
-
-fn analysis(round: &Round) -> Value {
-    let report = &round.restart.analysis;
-    json!({
-        "from": report.from.get(),
-        "end": report.end.get(),
-        "records": report.records,
-        "bytes": report.bytes,
-        "dirty_pages": report.dirty_pages,
-        "losers": numbers(&report.losers),
-        "committed": numbers(&report.committed),
-        "in_doubt": numbers(&report.in_doubt),
-        "duration": microseconds(report.duration),
-    })
-}
-
-fn redo(round: &Round) -> Value {
-    let report = &round.restart.redo;
-    json!({
-        "from": report.from.map(Lsn::get),
-        "records": report.records,
-        "bytes": report.bytes,
-        "redone": report.redone,
-        "skipped": skipped(&report.skipped),
-        "pages_read": report.pages_read,
-        "pages_repaired": report.pages_repaired,
-        "duration": microseconds(report.duration),
-    })
-}
-
-fn undo(round: &Round) -> Value {
-    let report = &round.restart.undo;
-    json!({
-        "restart_lsn": report.restart_lsn.get(),
-        "losers": report.losers,
-        "compensations": report.compensations,
-        "ended": report.ended,
-        "back_to": report.back_to.map(Lsn::get),
-        "duration": microseconds(report.duration),
+        "analysis": {
+            "from": analysis.from.get(),
+            "end": analysis.end.get(),
+            "records": analysis.records,
+            "bytes": analysis.bytes,
+            "dirty_pages": analysis.dirty_pages,
+            "losers": numbers(&analysis.losers),
+            "committed": numbers(&analysis.committed),
+            "in_doubt": numbers(&analysis.in_doubt),
+            "duration": microseconds(analysis.duration),
+        },
+        "redo": {
+            "from": redo.from.map(Lsn::get),
+            "records": redo.records,
+            "bytes": redo.bytes,
+            "redone": redo.redone,
+            "skipped": skipped(&redo.skipped),
+            "pages_read": redo.pages_read,
+            "pages_repaired": redo.pages_repaired,
+            "duration": microseconds(redo.duration),
+        },
+        "undo": {
+            "restart_lsn": undo.restart_lsn.get(),
+            "losers": undo.losers,
+            "compensations": undo.compensations,
+            "ended": undo.ended,
+            "back_to": undo.back_to.map(Lsn::get),
+            "duration": microseconds(undo.duration),
+        },
     })
 }
 
 fn skipped(skipped: &BTreeMap<SkipReason, u64>) -> Value {
-    let reasons = [
-        SkipReason::PageNotDirty,
-        SkipReason::BelowRecLsn,
-        SkipReason::PageLsnNotBelow,
-        SkipReason::PageDamaged,
-    ];
-    let counts: Map<String, Value> = reasons
+    let count = |reason| skipped.get(&reason).copied().unwrap_or(0).into();
+    let counts: Map<String, Value> = SkipReason::ALL
         .into_iter()
-        .map(|reason| {
-            let name = match reason {
-                SkipReason::PageNotDirty => "page_not_dirty",
-                SkipReason::BelowRecLsn => "below_rec_lsn",
-                SkipReason::PageLsnNotBelow => "page_lsn_not_below",
-                SkipReason::PageDamaged => "page_damaged",
-            };
-            (name.to_owned(), skipped.get(&reason).copied().unwrap_or(0).into())
-        })
+        .map(|reason| (reason.name().to_owned(), count(reason)))
         .collect();
     counts.into()
 }

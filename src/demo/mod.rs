@@ -49,7 +49,7 @@ pub use bank::{Bank, INITIAL_BALANCE, State};
 pub use clients::serve;
 pub use error::Error;
 pub use examine::{Decision, Story, Undoing};
-pub use json::SHAPE;
+pub use json::{SHAPE, restart_json};
 pub use ledger::{Ledger, Verdict};
 pub use outcome::{Outcome, Round, Totals};
 pub use text::{counted, grouped, milliseconds, wrapped};

@@ -32,7 +32,8 @@ use crate::sync::Arc;
 #[derive(Debug)]
 pub struct FileDisk {
     root: PathBuf,
-    lock: Arc<DirectoryLock>,
+    /// `None` for one that only reads what others may be writing.
+    lock: Option<Arc<DirectoryLock>>,
 }
 
 /// Unlocks when it is dropped. Closing the file is not enough: a process that is being started by this one
@@ -58,11 +59,10 @@ impl FileDisk {
         // Absolute, so that the program may change its working directory.
         let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
         if !root.is_dir() {
-            let reason = "it is a file, not a directory".to_owned();
-            return Err(Error::NotADatabase { path: root, reason });
+            return Err(not_a_directory(root));
         }
         let lock = Arc::new(lock_directory(&root)?);
-        Ok(Self { root, lock })
+        Ok(Self { root, lock: Some(lock) })
     }
 
     /// Like [`FileDisk::open`], but leaves nothing behind, not even the file `LOCK` where it is missing: for
@@ -78,7 +78,18 @@ impl FileDisk {
         }
         // Nobody has the database open: who does holds LOCK. (The directory stands in for it.)
         let lock = File::open(&root).map_err(|e| Error::from_io("open", &root, e))?;
-        Ok(Self { root, lock: Arc::new(DirectoryLock(lock)) })
+        Ok(Self { root, lock: Some(Arc::new(DirectoryLock(lock))) })
+    }
+
+    /// Opens the directory without locking it, whoever else may be writing to it: for an overlay, which
+    /// only reads. Nothing is mapped: a mapped file may be changed and cut meanwhile.
+    pub(super) fn open_unlocked(path: &Path) -> Result<Self> {
+        let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
+        if !root.is_dir() {
+            return Err(not_a_directory(root));
+        }
+        refuse_foreign(&root)?;
+        Ok(Self { root, lock: None })
     }
 
     /// Like [`FileDisk::open`], but makes the directory (not its parents) when it is missing. Its
@@ -112,8 +123,12 @@ impl FileDisk {
     ) -> Result<Arc<dyn DiskFile>> {
         let path = self.path(name);
         let file = options.open(&path).map_err(|e| Error::from_io(operation, &path, e))?;
-        Ok(Arc::new(OpenFile { file, path, _lock: Arc::clone(&self.lock) }))
+        Ok(Arc::new(OpenFile { file, path, lock: self.lock.clone() }))
     }
+}
+
+fn not_a_directory(path: PathBuf) -> Error {
+    Error::NotADatabase { path, reason: "it is a file, not a directory".to_owned() }
 }
 
 /// A directory that holds anything holds one of these too, or it is somebody else's: not even a
@@ -251,7 +266,7 @@ struct OpenFile {
     file: File,
     path: PathBuf,
     /// A handle that outlives its disk must not write to a directory opened by somebody else.
-    _lock: Arc<DirectoryLock>,
+    lock: Option<Arc<DirectoryLock>>,
 }
 
 impl OpenFile {
@@ -262,6 +277,7 @@ impl OpenFile {
     /// The range mapped with every page read in, or `None` where that does not work.
     #[cfg(target_os = "linux")]
     fn try_map(&self, offset: u64, length: usize) -> Option<memmap2::Mmap> {
+        self.lock.as_ref()?;
         let mut options = memmap2::MmapOptions::new();
         options.offset(offset).len(length);
         // SAFETY: the caller of `DiskFile::map` promises that nobody writes, cuts or recycles the
@@ -384,7 +400,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let disk = FileDisk::open(root.path()).unwrap();
         // As a process has it that is being started.
-        let inherited = disk.lock.0.try_clone().unwrap();
+        let inherited = disk.lock.as_ref().unwrap().0.try_clone().unwrap();
         drop(disk);
         FileDisk::open(root.path()).unwrap();
         drop(inherited);

@@ -13,16 +13,13 @@
 //! - While a sync is handing over, killing the process loses any part of what it has to hand
 //!   over, as a power failure would.
 //!
-//! ```text
-//! held blocks            [ 2 ]      [ 5 ][ 6 ]          seen first, to `length`
-//! inner file    [ 0 ][ 1 ][ 2 ][ 3 ]|                   seen below `cut`, under the held blocks
-//!                                   cut        length
-//! ```
+//! What is held stands over the inner file as a [`Cover`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{BLOCK, Disk, DiskFile, LogBytes, bytes_before, end_of, pieces, read_range};
+use super::cover::Cover;
+use super::{Disk, DiskFile, LogBytes, end_of, read_range};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, Mutex};
 
@@ -48,7 +45,7 @@ impl HeldBackDisk {
         inner: Arc<dyn DiskFile>,
     ) -> Result<Arc<dyn DiskFile>> {
         let length = inner.len()?;
-        let held = Mutex::new(Held { length, cut: length, blocks: BTreeMap::new() });
+        let held = Mutex::new(Cover::over(length));
         let path = self.inner.location().join(name);
         let file = Arc::new(HeldFile { inner, path, held });
         files.insert(name.to_owned(), Arc::clone(&file));
@@ -117,81 +114,26 @@ impl Disk for HeldBackDisk {
 struct HeldFile {
     inner: Arc<dyn DiskFile>,
     path: PathBuf,
-    held: Mutex<Held>,
-}
-
-/// What the inner file does not have yet.
-///
-/// Invariants: `cut <= inner length`; no block begins at or beyond `length`; bytes of a block
-/// beyond `length` are zero.
-struct Held {
-    /// The length that readers see.
-    length: u64,
-    /// Inner bytes from here on were cut off and are not seen.
-    cut: u64,
-    /// Whole blocks that stand over the inner file's, by the offset of their first byte.
-    blocks: BTreeMap<u64, Box<[u8; BLOCK]>>,
-}
-
-impl Held {
-    fn read(&self, inner: &dyn DiskFile, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let count = bytes_before(self.length, offset, buffer.len());
-        let buffer = &mut buffer[..count];
-        let uncut = bytes_before(self.cut, offset, count);
-        let read = inner.read_at(offset, &mut buffer[..uncut])?;
-        buffer[read..].fill(0);
-        for piece in pieces(offset, count) {
-            if let Some(block) = self.blocks.get(&piece.block) {
-                buffer[piece.start..piece.end].copy_from_slice(&block[piece.within()]);
-            }
-        }
-        Ok(count)
-    }
-
-    fn write(&mut self, inner: &dyn DiskFile, offset: u64, bytes: &[u8], end: u64) -> Result<()> {
-        for piece in pieces(offset, bytes.len()) {
-            if !self.blocks.contains_key(&piece.block) {
-                let mut block = Box::new([0; BLOCK]);
-                if !piece.is_whole() {
-                    self.read(inner, piece.block, &mut block[..])?;
-                }
-                self.blocks.insert(piece.block, block);
-            }
-            let block = self.blocks.get_mut(&piece.block).expect("it was just put there");
-            block[piece.within()].copy_from_slice(&bytes[piece.start..piece.end]);
-            self.length = self.length.max(end.min(piece.block + BLOCK as u64));
-        }
-        Ok(())
-    }
-
-    fn set_length(&mut self, length: u64) {
-        self.length = length;
-        self.cut = self.cut.min(length);
-        self.blocks.split_off(&length);
-        if let Some(mut last) = self.blocks.last_entry() {
-            let kept = bytes_before(length, *last.key(), BLOCK);
-            last.get_mut()[kept..].fill(0);
-        }
-    }
-
-    /// Hands everything to `inner`. What fails halfway is still held.
-    fn hand_over(&mut self, inner: &dyn DiskFile) -> Result<()> {
-        if self.cut < inner.len()? {
-            inner.set_len(self.cut)?;
-        }
-        for (&offset, block) in &self.blocks {
-            inner.write_at(offset, &block[..bytes_before(self.length, offset, BLOCK)])?;
-        }
-        if inner.len()? != self.length {
-            inner.set_len(self.length)?;
-        }
-        self.blocks.clear();
-        self.cut = self.length;
-        Ok(())
-    }
+    held: Mutex<Cover>,
 }
 
 impl HeldFile {
+    /// Hands everything to the inner file. What fails halfway is still held.
+    fn hand_over(&self) -> Result<()> {
+        let mut held = self.held.lock();
+        if held.cut() < self.inner.len()? {
+            self.inner.set_len(held.cut())?;
+        }
+        for (offset, bytes) in held.blocks() {
+            self.inner.write_at(offset, bytes)?;
+        }
+        if self.inner.len()? != held.len() {
+            self.inner.set_len(held.len())?;
+        }
+        held.handed_over();
+        Ok(())
+    }
+
     fn end_of(&self, operation: &'static str, offset: u64, length: usize) -> Result<u64> {
         end_of(offset, length).map_err(|e| Error::from_io(operation, &self.path, e))
     }
@@ -199,16 +141,16 @@ impl HeldFile {
 
 impl DiskFile for HeldFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.held.lock().read(&*self.inner, offset, buffer)
+        self.held.lock().read(Some(&*self.inner), offset, buffer)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let end = self.end_of("write", offset, bytes.len())?;
-        self.held.lock().write(&*self.inner, offset, bytes, end)
+        self.held.lock().write(Some(&*self.inner), offset, bytes, end)
     }
 
     fn len(&self) -> Result<u64> {
-        Ok(self.held.lock().length)
+        Ok(self.held.lock().len())
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
@@ -219,7 +161,7 @@ impl DiskFile for HeldFile {
 
     fn sync_data(&self) -> Result<()> {
         // Unlocked before the sync: what is written meanwhile is held for the next one.
-        self.held.lock().hand_over(&*self.inner)?;
+        self.hand_over()?;
         self.inner.sync_data()
     }
 

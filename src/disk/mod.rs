@@ -13,19 +13,22 @@
 //! Names are relative to the database's directory and use `/`: `control`, `log/0000000000000001.seg`.
 //! At most one directory stands before the file; the name `LOCK` is the disk's own.
 //!
-//! Three disks keep the contract:
+//! These disks keep the contract:
 //!
 //! ```text
 //!                 write_at          sync_data           lost by SIGKILL     lost by power failure
 //! FileDisk        kernel's cache    the device          nothing             what was not synced
 //! HeldBackDisk    own memory        an inner disk       what was not synced what was not synced
 //! SimDisk         own memory        own memory          (simulated: crash() loses any chosen part)
+//! OverlayDisk     own memory        nowhere             all of it: what lies under it never changes
 //! ```
 
+mod cover;
 mod file;
 mod held;
 #[cfg(all(test, loom))]
 mod model;
+mod overlay;
 mod sim;
 mod watched;
 
@@ -37,6 +40,7 @@ pub use file::FileDisk;
 pub use held::HeldBackDisk;
 #[cfg(all(test, loom))]
 pub(crate) use model::ModelDisk;
+pub use overlay::OverlayDisk;
 pub use sim::{Fault, FaultKind, Pending, PendingKind, SimDisk, Survivors};
 pub use watched::{Call, WatchedDisk};
 

@@ -153,6 +153,31 @@ pub fn read_slot(bytes: &[u8]) -> SlotState {
     MasterRecord::from_slot(slot).map_or(SlotState::Damaged, SlotState::Valid)
 }
 
+/// Reads both slots as they stand, believed or not; gives also how many bytes there were.
+///
+/// # Errors
+/// Those of the disk.
+pub fn read_slots(file: &dyn DiskFile) -> Result<([SlotState; 2], usize)> {
+    let mut bytes = vec![0; 2 * CONTROL_BLOCK];
+    let read = file.read_at(0, &mut bytes)?;
+    bytes.truncate(read);
+    let second = bytes.get(CONTROL_BLOCK..).unwrap_or(&[]);
+    Ok(([read_slot(&bytes), read_slot(second)], read))
+}
+
+/// Which of two slots counts: the newest valid one.
+#[must_use]
+pub fn newest_slot(slots: &[SlotState; 2]) -> Option<usize> {
+    match slots {
+        [SlotState::Valid(first), SlotState::Valid(second)] => {
+            Some(usize::from(second.sequence > first.sequence))
+        }
+        [SlotState::Valid(_), _] => Some(0),
+        [_, SlotState::Valid(_)] => Some(1),
+        _ => None,
+    }
+}
+
 /// The control file of an open database.
 pub struct ControlFile {
     file: Arc<dyn DiskFile>,
@@ -181,20 +206,14 @@ impl ControlFile {
     pub fn open(disk: &dyn Disk) -> Result<Self> {
         let path = disk.location().join(CONTROL_FILE);
         let file = disk.open(CONTROL_FILE)?;
-        let mut bytes = vec![0; 2 * CONTROL_BLOCK];
-        let read = file.read_at(0, &mut bytes)?;
-        bytes.truncate(read);
-        let states = [read_slot(&bytes), read_slot(bytes.get(CONTROL_BLOCK..).unwrap_or(&[]))];
+        let (states, read) = read_slots(file.as_ref())?;
+        let Some(newest) = newest_slot(&states) else {
+            return Err(unreadable(path, states, read));
+        };
         let slots = states.map(|state| match state {
             SlotState::Valid(master) => Some(master),
             _ => None,
         });
-        let newest = match slots {
-            [Some(first), Some(second)] => usize::from(second.sequence > first.sequence),
-            [Some(_), None] => 0,
-            [None, Some(_)] => 1,
-            [None, None] => return Err(unreadable(path, states, read)),
-        };
         Ok(Self { file, newest, slots })
     }
 

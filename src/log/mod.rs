@@ -48,7 +48,8 @@ mod walk;
 
 pub use append::Chunk;
 pub use control::{
-    CONTROL_BLOCK, CONTROL_FILE, ControlFile, FORMAT_VERSION, MasterRecord, SlotState, read_slot,
+    CONTROL_BLOCK, CONTROL_FILE, ControlFile, FORMAT_VERSION, MasterRecord, SlotState, newest_slot,
+    read_slot, read_slots,
 };
 pub use epochs::Epochs;
 pub use force::DurableLsn;

@@ -119,8 +119,16 @@ impl<'s> LogScan<'s> {
     /// [`Error::Corrupt`] for a hole before a known end, and for a record that is intact but says
     /// what no record can say; those of the disk.
     pub fn next_record(&mut self) -> Result<Option<(Lsn, LogRecord<'_>)>> {
+        Ok(self.next_sized()?.map(|(lsn, _, record)| (lsn, record)))
+    }
+
+    /// The same, with the bytes that the record takes.
+    ///
+    /// # Errors
+    /// As [`LogScan::next_record`].
+    pub fn next_sized(&mut self) -> Result<Option<(Lsn, usize, LogRecord<'_>)>> {
         match self.take_next()? {
-            Some((lsn, length)) => Ok(Some((lsn, self.decode(lsn, length)?))),
+            Some((lsn, length)) => Ok(Some((lsn, padded(length), self.decode(lsn, length)?))),
             None => Ok(None),
         }
     }

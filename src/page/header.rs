@@ -121,6 +121,43 @@ pub(super) fn header_mut(page: &mut [u8]) -> &mut Header {
     Header::mut_from_prefix(page).expect("a page has at least 512 bytes").0
 }
 
+/// What the header of a page says, believed or not: for tools that show it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeaderFields {
+    /// The checksum that stands there.
+    pub checksum: u32,
+    /// The checksum that would be right for the page at its place.
+    pub right_checksum: u32,
+    /// The byte of the kind.
+    pub kind: u8,
+    /// LSN of the last change.
+    pub page_lsn: Option<Lsn>,
+    /// The number that the page says it has.
+    pub page: PageId,
+    /// Entries of the slot directory.
+    pub slot_count: u16,
+    /// Offset of the lowest record byte.
+    pub heap_start: u32,
+    /// Dead bytes between records.
+    pub fragmented_bytes: u32,
+}
+
+/// The header of a page that should be page `id`.
+#[must_use]
+pub fn header_fields(page: &[u8], id: PageId) -> HeaderFields {
+    let header = header(page);
+    HeaderFields {
+        checksum: header.checksum.get(),
+        right_checksum: checksum(page, id),
+        kind: header.kind,
+        page_lsn: page_lsn(page),
+        page: page_id(page),
+        slot_count: header.slot_count.get(),
+        heap_start: header.heap_start.get(),
+        fragmented_bytes: header.fragmented_bytes.get(),
+    }
+}
+
 /// LSN of the last change of the page; `None` if it was never changed.
 #[must_use]
 pub fn page_lsn(page: &[u8]) -> Option<Lsn> {

@@ -109,7 +109,8 @@ mod tests;
 
 pub use fault::{OpFault, PageFault};
 pub use header::{
-    HEADER_SIZE, PageKind, is_legal_size, kind, page_id, page_lsn, seal, set_page_lsn, verify,
+    HEADER_SIZE, HeaderFields, PageKind, header_fields, is_legal_size, kind, page_id, page_lsn,
+    seal, set_page_lsn, verify,
 };
 pub use op::PageOp;
 pub use slotted::{

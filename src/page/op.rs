@@ -1,7 +1,5 @@
 //! [`PageOp`]: every change that a page can undergo.
 
-use std::fmt;
-
 use super::fault::OpFault;
 use super::header::{PageKind, check_size};
 use super::image;
@@ -163,29 +161,6 @@ impl<'a> PageOp<'a> {
             Self::SetState { .. } => "SetState",
             Self::Format { .. } => "Format",
             Self::Image { .. } => "Image",
-        }
-    }
-}
-
-impl fmt::Display for PageOp<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Patch { slot, offset, bytes } => {
-                let end = usize::from(offset) + bytes.len();
-                write!(f, "patch slot {slot} bytes {offset}..{end}")
-            }
-            Self::InsertSlot { slot, bytes } => {
-                let plural = if bytes.len() == 1 { "" } else { "s" };
-                write!(f, "insert {} byte{plural} into slot {slot}", bytes.len())
-            }
-            Self::RemoveSlot { slot } => write!(f, "remove slot {slot}"),
-            Self::MarkGhost { slot } => write!(f, "mark slot {slot} as ghost"),
-            Self::ClearGhost { slot } => write!(f, "make ghost slot {slot} live again"),
-            Self::SetState { entry, state } => write!(f, "set entry {entry} to {state}"),
-            Self::Format { kind } => write!(f, "format as {kind}"),
-            Self::Image { head, tail } => {
-                write!(f, "image of {} bytes and {} at the end", head.len(), tail.len())
-            }
         }
     }
 }

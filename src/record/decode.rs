@@ -228,7 +228,7 @@ fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, Reco
             let page: &PageBody = body.take()?;
             let op = body.op()?;
             if !matches!(op, PageOp::Image { .. }) {
-                return fault(format!("a page image that is none: {op}"));
+                return fault(format!("a page image that is none: {}", op.name()));
             }
             let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
             LogRecord::PageImage(PageImage { page: PageId(page.page.get()), prev_page_lsn, op })

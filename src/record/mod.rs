@@ -32,6 +32,7 @@ mod outline;
 mod prepare;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use decode::{
     RecordFault, bears_witness, decode, peek_kind, peek_length, peek_page, stated_length, verify,
@@ -43,6 +44,7 @@ pub use layout::{
 };
 pub use outline::{ChangeOutline, change, outline};
 pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, locks_per_prepare, prepare_bytes};
+pub use words::{Names, PlainNames, page_op_words, what_it_does};
 
 use std::fmt;
 
@@ -239,6 +241,22 @@ pub enum LogRecord<'a> {
     PageImage(PageImage<'a>),
 }
 
+/// The names of all kinds of log record, as [`LogRecord::name`] gives them.
+pub const KIND_NAMES: [&str; 12] = [
+    "Update",
+    "Compensation",
+    "Commit",
+    "Rollback",
+    "End",
+    "NestedTopActionEnd",
+    "Prepare",
+    "BeginCheckpoint",
+    "EndCheckpoint",
+    "Restart",
+    "Filler",
+    "PageImage",
+];
+
 impl<'a> LogRecord<'a> {
     /// What it does to a page, if it changes one.
     #[must_use]
@@ -325,52 +343,11 @@ impl<'a> LogRecord<'a> {
     }
 }
 
-struct Nil(Option<Lsn>);
-
-impl fmt::Display for Nil {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(lsn) => lsn.fmt(f),
-            None => f.write_str("nil"),
-        }
-    }
-}
-
 impl fmt::Display for LogRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(link) = self.link() {
             write!(f, "{} ", link.txn)?;
         }
-        f.write_str(self.name())?;
-        match self {
-            Self::Update(update) => write!(f, " {}: {}", update.page, update.op),
-            Self::Compensation(record) => {
-                let next = Nil(record.undo_next_lsn);
-                write!(f, " {}: {}, undo next {next}", record.page, record.op)
-            }
-            Self::PageImage(record) => write!(f, " {}: {}", record.page, record.op),
-            Self::NestedTopActionEnd(record) => {
-                write!(f, ", undo next {}", Nil(record.undo_next_lsn))
-            }
-            Self::Prepare(record) => write!(
-                f,
-                " \"{}\", part {} of {}: {} locks",
-                record.global_id.escape_ascii(),
-                record.part + 1,
-                record.parts,
-                record.locks.len()
-            ),
-            Self::EndCheckpoint(record) => write!(
-                f,
-                " of {}, part {} of {}: {} dirty pages, {} transactions",
-                record.begin_lsn,
-                record.part + 1,
-                record.parts,
-                record.dirty_pages.len(),
-                record.transactions.len()
-            ),
-            Self::Restart(record) => write!(f, ", epoch {}", record.epoch),
-            _ => Ok(()),
-        }
+        write!(f, "{}: {}", self.name(), what_it_does(self, &PlainNames))
     }
 }

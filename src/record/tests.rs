@@ -171,6 +171,7 @@ fn any_record() -> impl Strategy<Value = LogRecord<'static>> {
 proptest! {
     #[test]
     fn what_is_encoded_is_decoded(record in any_record(), at in some_lsn(), epoch: u64) {
+        prop_assert!(KIND_NAMES.contains(&record.name()));
         let mut bytes = Vec::new();
         let encoded = EncodedRecord::new(&record);
         encoded.append_to(at, epoch, &mut bytes);

@@ -106,7 +106,7 @@ impl Analysis {
         let epochs = follow_epochs(&segments, config.page_size, &master, oldest)?;
         let scanned = scan(&segments, config, &master, epochs, observers)?;
         let end = scanned.end;
-        let clean = is_clean(&segments, &control, end)?;
+        let clean = ends_where_closed(&segments, master.clean_end_lsn, end)?;
         observers.emit(|| Event::LogEndFound { end, clean });
         check_before(&segments, config, from, &scanned)?;
         let epochs = &scanned.epochs;
@@ -164,7 +164,7 @@ impl Analysis {
 
 /// The epochs of the log from `oldest` on, found by following the restart records backwards from
 /// the one that the checkpoint names.
-fn follow_epochs(
+pub(super) fn follow_epochs(
     segments: &Segments,
     page_size: usize,
     master: &MasterRecord,
@@ -228,14 +228,8 @@ fn scan(
             Error::corrupt(segments.place(lsn), expected, contradiction)
         })?;
     }
+    refuse_witness(segments, &mut scan)?;
     let end = scan.position();
-    if let Some((witness, durable)) = scan.witness_of_damage()? {
-        return Err(Error::corrupt(
-            segments.place(end),
-            format!("a log record (the record at {witness} says the log was durable to {durable})"),
-            "bytes that are none",
-        ));
-    }
     segments.file_of(end)?; // A prepared segment is always left beyond the end.
     if !tables.is_complete() {
         return Err(Error::corrupt(
@@ -254,9 +248,35 @@ fn scan(
     })
 }
 
+/// Refuses the end that a scan came to if a record behind it says that the log was durable beyond it.
+fn refuse_witness(segments: &Segments, scan: &mut LogScan<'_>) -> Result<()> {
+    let Some((witness, durable)) = scan.witness_of_damage()? else { return Ok(()) };
+    Err(Error::corrupt(
+        segments.place(scan.position()),
+        format!("a log record (the record at {witness} says the log was durable to {durable})"),
+        "bytes that are none",
+    ))
+}
+
+/// Refuses the end that a scan came to if the log cannot have ended there.
+pub(super) fn check_end(
+    segments: &Segments,
+    scan: &mut LogScan<'_>,
+    checkpoint_lsn: Lsn,
+    closed_at: Option<Lsn>,
+) -> Result<()> {
+    refuse_witness(segments, scan)?;
+    let end = scan.position();
+    if end <= checkpoint_lsn {
+        let expected = format!("a log record (the last checkpoint is at {checkpoint_lsn})");
+        return Err(Error::corrupt(segments.place(end), expected, "the end of the log"));
+    }
+    ends_where_closed(segments, closed_at, end).map(drop)
+}
+
 /// Whether the log ends where the last run closed it. It may not end before.
-fn is_clean(segments: &Segments, control: &ControlFile, end: Lsn) -> Result<bool> {
-    let Some(closed_at) = control.master().clean_end_lsn else { return Ok(false) };
+fn ends_where_closed(segments: &Segments, closed_at: Option<Lsn>, end: Lsn) -> Result<bool> {
+    let Some(closed_at) = closed_at else { return Ok(false) };
     let closed_at = segments.geometry().record_position(closed_at.get());
     if end.get() < closed_at {
         return Err(Error::corrupt(

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Observers, SkipReason};
 use crate::ids::{Lsn, PageId};
 use crate::log::{Found, Log, LogWalk};
-use crate::record::PageChange;
+use crate::record::{PageChange, PlainNames, page_op_words};
 use crate::sync::{AtomicBool, Ordering};
 use crate::tables::{DirtyPageTable, part_of};
 
@@ -268,7 +268,8 @@ fn redo(
         return Ok(Some(SkipReason::PageDamaged));
     }
     page.redo(&change.op, lsn).map_err(|fault| {
-        let expected = format!("a page that admits record {lsn}: {}", change.op);
+        let op = page_op_words(&change.op, change.page, &PlainNames);
+        let expected = format!("a page that admits record {lsn}: {op}");
         Error::corrupt(pool.place(change.page), expected, fault.to_string())
     })?;
     Ok(None)

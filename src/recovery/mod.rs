@@ -42,6 +42,7 @@ pub mod distrust;
 mod held;
 mod history;
 mod in_doubt;
+mod outside;
 mod redo;
 mod report;
 mod tables;
@@ -50,6 +51,7 @@ mod undo;
 use std::time::Instant;
 
 pub use analysis::{Analysis, ToPages};
+pub use outside::LogReader;
 pub use redo::Redo;
 pub use report::{AnalysisReport, RedoReport, RestartReport, UndoReport};
 pub use undo::UndoLosers;

@@ -13,9 +13,10 @@ use super::statement::{Crash, FaultKind, Keep, Place};
 use crate::buffer::PAGES_FILE;
 use crate::disk::{self, Call, Disk, FileDisk, Pending, PendingKind, SimDisk, Survivors, WatchedDisk};
 use crate::error::{Error, Result};
-use crate::event::{Event, SkipReason};
+use crate::event::Event;
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::{CONTROL_FILE, ControlFile, Geometry, MasterRecord};
+use crate::record::Names as _;
 use crate::sync::{Arc, Mutex};
 
 /// Bytes of a sector of a simulated disk.
@@ -255,7 +256,7 @@ impl Session {
                 Event::PageDirty { page, rec_lsn, .. } => drop(dirty.insert(*page, *rec_lsn)),
                 Event::Redone { lsn, .. } => redone.push(self.names.lsn(*lsn)),
                 Event::RedoSkipped { lsn, reason, .. } => {
-                    skipped.push(format!("{} {}", self.names.lsn(*lsn), in_short(*reason)));
+                    skipped.push(format!("{} {}", self.names.lsn(*lsn), reason.name()));
                 }
                 Event::Undone { lsn, .. } => undone.push(self.names.lsn(*lsn)),
                 Event::TransactionEnded { txn } => ended.push(self.names.txn(*txn)),
@@ -272,7 +273,7 @@ impl Session {
             txns(&analysis.losers),
             txns(&analysis.committed),
             txns(&analysis.in_doubt),
-            self.names.nil(report.redo.from),
+            self.names.lsn_or_nil(report.redo.from),
             list(redone, " "),
             list(skipped, ", "),
             list(undone, " "),
@@ -289,15 +290,6 @@ fn list(items: Vec<String>, between: &str) -> String {
         0 => "none".to_owned(),
         1..=LONGEST_LIST => items.join(between),
         many => format!("{many}"),
-    }
-}
-
-fn in_short(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::PageNotDirty => "page not dirty",
-        SkipReason::BelowRecLsn => "below rec_lsn",
-        SkipReason::PageLsnNotBelow => "page_lsn not below",
-        SkipReason::PageDamaged => "page damaged",
     }
 }
 

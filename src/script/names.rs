@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::ids::{Lsn, TxnId};
+use crate::record::{self, Names as _};
 
 /// The names there are.
 #[derive(Clone, Default)]
@@ -24,11 +25,6 @@ impl Names {
     pub fn call(&mut self, txn: TxnId, name: &str) {
         self.transactions.retain(|_, other| other != name);
         self.transactions.insert(txn, name.to_owned());
-    }
-
-    /// What a transaction is called.
-    pub fn txn(&self, txn: TxnId) -> String {
-        self.transactions.get(&txn).cloned().unwrap_or_else(|| format!("txn{}", txn.get()))
     }
 
     /// The transaction of this name.
@@ -70,21 +66,7 @@ impl Names {
         self.records.get(number).copied()
     }
 
-    /// What an LSN is called.
-    pub fn lsn(&self, lsn: Lsn) -> String {
-        match self.records.binary_search(&lsn) {
-            Ok(number) => format!("#{number}"),
-            Err(_) if Some(lsn) == self.end => format!("#{}", self.records.len()),
-            Err(_) => lsn.to_string(),
-        }
-    }
-
-    /// The same; `nil` for none.
-    pub fn nil(&self, lsn: Option<Lsn>) -> String {
-        lsn.map_or_else(|| "nil".to_owned(), |lsn| self.lsn(lsn))
-    }
-
-    /// Text in which the engine named transactions and LSNs its way, with these names.
+    /// A text, such as an error's, in which the engine named transactions and LSNs its way, with these names.
     pub fn translate(&self, text: &str) -> String {
         text.split_inclusive(|c: char| !c.is_ascii_alphanumeric())
             .map(|piece| {
@@ -104,6 +86,20 @@ impl Names {
             None if word.len() == LSN_DIGITS => Some(self.lsn(Lsn::new(number(word)?)?)),
             None => None,
         }
+    }
+}
+
+impl record::Names for Names {
+    fn lsn(&self, lsn: Lsn) -> String {
+        match self.records.binary_search(&lsn) {
+            Ok(number) => format!("#{number}"),
+            Err(_) if Some(lsn) == self.end => format!("#{}", self.records.len()),
+            Err(_) => lsn.to_string(),
+        }
+    }
+
+    fn txn(&self, txn: TxnId) -> String {
+        self.transactions.get(&txn).cloned().unwrap_or_else(|| format!("txn{}", txn.get()))
     }
 }
 

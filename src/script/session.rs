@@ -16,6 +16,7 @@ use crate::disk::{FileDisk, SimDisk};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, PageId, SlotId};
+use crate::record::Names as _;
 use crate::sync::{Arc, Mutex};
 use crate::txn::CommitTicket;
 
@@ -191,7 +192,7 @@ impl Session {
         self.renumber();
         let events = self.events.lock();
         let told = events.iter().skip(before).filter(|event| wanted(event));
-        told.map(|event| self.names.translate(&format!("{event}\n"))).collect()
+        told.map(|event| event.words(&self.names) + "\n").collect()
     }
 
     /// Transactions that waited for a lock, and go on now.

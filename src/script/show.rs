@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::ids::{Lsn, PageId};
 use crate::page::{self, PageKind, PageOp, PageState, SlotState, space_map};
-use crate::record::{EndCheckpoint, LogRecord, PageChange};
+use crate::record::{EndCheckpoint, LogRecord, Names as _, PageChange};
 use crate::tables::TransactionEntry;
 
 impl Session {
@@ -83,7 +83,7 @@ impl Session {
     }
 
     fn transaction(&self, name: &str, entry: &TransactionEntry) -> String {
-        let nil = |lsn| self.names.nil(lsn);
+        let nil = |lsn| self.names.lsn_or_nil(lsn);
         let TransactionEntry { state, first_lsn, last_lsn, undo_next_lsn } = entry;
         format!(
             "{name} {state} first={} last={} undo_next={}",
@@ -140,7 +140,7 @@ impl Session {
             Some(PageKind::SpaceMap) => "space map",
             _ => "unformatted",
         };
-        let mut lines = vec![format!("{page} page_lsn={} {name}", self.names.nil(guard.page_lsn()))];
+        let mut lines = vec![format!("{page} page_lsn={} {name}", self.names.lsn_or_nil(guard.page_lsn()))];
         if kind == Some(PageKind::Slotted) {
             for (slot, state, bytes) in page::slots(guard.bytes()) {
                 lines.push(match state {
@@ -173,7 +173,7 @@ impl Session {
 
     /// A record in a line, with the names of this script.
     fn record(&self, record: &LogRecord<'_>, page_size: usize) -> String {
-        let nil = |lsn: Option<Lsn>| self.names.nil(lsn);
+        let nil = |lsn: Option<Lsn>| self.names.lsn_or_nil(lsn);
         let owner = record.link().map(|link| self.names.txn(link.txn) + " ").unwrap_or_default();
         let prev = record.link().map(|link| format!(" prev={}", nil(link.prev_lsn)));
         let prev = prev.unwrap_or_default();
@@ -203,7 +203,7 @@ impl Session {
         let txns = end.transactions.iter();
         let txns: Vec<String> = txns
             .map(|(txn, entry)| {
-                let last = self.names.nil(entry.last_lsn);
+                let last = self.names.lsn_or_nil(entry.last_lsn);
                 format!("{} {} last={last}", self.names.txn(*txn), entry.state)
             })
             .collect();

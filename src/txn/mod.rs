@@ -59,7 +59,7 @@ use crate::log::Log;
 use crate::page::{OpFault, PageOp};
 use crate::record::{
     COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord,
-    PAGE_IMAGE_FIELDS_BYTES, PageImage, TransactionLink, Undo, Update,
+    PAGE_IMAGE_FIELDS_BYTES, PageImage, PlainNames, TransactionLink, Undo, Update, page_op_words,
 };
 use crate::sync::{Arc, Rule, broken};
 use crate::tables::{TransactionEntry, TransactionState};
@@ -269,6 +269,7 @@ impl Transaction {
 
     fn op_error(&self, page: PageId, op: &PageOp<'_>, fault: &OpFault) -> Error {
         let place = self.manager.pool().place(page);
+        let op = page_op_words(op, page, &PlainNames);
         Error::corrupt(place, format!("a page that admits: {op}"), fault.to_string())
     }
 

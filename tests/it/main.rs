@@ -23,6 +23,8 @@ mod smoke;
 mod thread_pages;
 mod threads;
 mod tidy;
+#[cfg(feature = "cli")]
+mod tools;
 mod torn_after_failed_sync;
 mod torn_pages;
 mod unfinished;

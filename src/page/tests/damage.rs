@@ -61,7 +61,7 @@ fn sizes_that_no_page_has() {
             PageOp::SetState { entry: 1, state: PageState::Used },
         ];
         for op in ops {
-            assert!(matches!(op.apply(&mut bytes), Err(OpFault::Damaged(_))), "{size}: {op}");
+            assert!(matches!(op.apply(&mut bytes), Err(OpFault::Damaged(_))), "{size}: {op:?}");
         }
     }
 }
@@ -141,7 +141,7 @@ fn a_record_outside_the_heap_is_not_touched() {
         let (before, slot) = (page.clone(), SlotId(0));
         let patch = PageOp::Patch { slot, offset: 0, bytes: &[1] };
         for op in [PageOp::RemoveSlot { slot }, PageOp::MarkGhost { slot }, patch] {
-            assert!(matches!(op.apply(&mut page), Err(OpFault::Damaged(_))), "{op} at {offset}");
+            assert!(matches!(op.apply(&mut page), Err(OpFault::Damaged(_))), "{op:?} at {offset}");
             assert_eq!(page, before);
         }
     }

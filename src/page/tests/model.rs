@@ -169,7 +169,7 @@ fn restores_bytes(op: PageOp<'_>, before: &[u8]) -> bool {
 
 fn check_inverse(op: PageOp<'_>, before: &[u8], after: &[u8]) {
     let Some(inverse) = op.inverse(before) else {
-        let PageOp::RemoveSlot { slot } = op else { panic!("{op} has no inverse") };
+        let PageOp::RemoveSlot { slot } = op else { panic!("{op:?} has no inverse") };
         assert_eq!(slot_state(before, slot), Some(SlotState::Ghost));
         return;
     };
@@ -178,7 +178,7 @@ fn check_inverse(op: PageOp<'_>, before: &[u8], after: &[u8]) {
     assert_eq!(check_structure(&undone), Ok(()));
     assert_eq!(Model::read(&undone).trimmed(), Model::read(before).trimmed());
     if restores_bytes(op, before) {
-        assert_eq!(undone, before, "{op} undone by {inverse}");
+        assert_eq!(undone, before, "{op:?} undone by {inverse:?}");
     }
 }
 
@@ -253,7 +253,7 @@ proptest! {
         for (step, before) in to_undo.iter().rev() {
             take_all_room(&mut page);
             let undo = step.op().inverse(before).unwrap();
-            prop_assert_eq!(undo.apply(&mut page), Ok(()), "undo of {}: {}", step.op(), undo);
+            prop_assert_eq!(undo.apply(&mut page), Ok(()), "undo of {:?}: {:?}", step.op(), undo);
         }
         let left = slots(&page).filter(|(_, state, _)| *state == SlotState::Live);
         let of_first = |slot: SlotId| locked_by.get(usize::from(slot.0)) == Some(&Some(true));

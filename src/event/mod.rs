@@ -2,8 +2,27 @@
 //!
 //! Whoever performs an action emits its [`Event`]; whoever wants to know implements [`Observer`].
 //! Without an observer an event costs one test of a pointer, and is not even built.
+//!
+//! Each event is told in three ways, and no program has words of its own for it:
+//!
+//! ```text
+//!   for people      Display, Event::words        "record 000000004160 is redone on P3, …"
+//!   for students    Event::paper_section, why    "6.2", and the reason for doing so
+//!   for programs    Event::name, fields          "redone" { lsn: 4160, page: 3 }
+//! ```
+//!
+//! Invariants:
+//! - a name, and the names of the fields, never change their meaning: programs read them;
+//! - an event has all its fields, also those that are nil.
 
-use std::fmt;
+mod fields;
+mod paper;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use fields::Field;
+pub use paper::Phase;
 
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::sync::Arc;
@@ -21,14 +40,20 @@ pub enum SkipReason {
     PageDamaged,
 }
 
-impl fmt::Display for SkipReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::PageNotDirty => "the page is not in the dirty page table",
-            Self::BelowRecLsn => "the record is older than the page's rec_lsn",
-            Self::PageLsnNotBelow => "the page on disk has this change already",
-            Self::PageDamaged => "the page is damaged and will be rebuilt as a whole",
-        })
+impl SkipReason {
+    /// All reasons, in their order.
+    pub const ALL: [Self; 4] =
+        [Self::PageNotDirty, Self::BelowRecLsn, Self::PageLsnNotBelow, Self::PageDamaged];
+
+    /// Its name, for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PageNotDirty => "page_not_dirty",
+            Self::BelowRecLsn => "below_rec_lsn",
+            Self::PageLsnNotBelow => "page_lsn_not_below",
+            Self::PageDamaged => "page_damaged",
+        }
     }
 }
 
@@ -233,161 +258,6 @@ pub enum Event {
     },
     /// Restart is done; the database is open.
     Opened,
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Appended { .. }
-            | Self::Forced { .. }
-            | Self::SegmentPrepared { .. }
-            | Self::LogTruncated { .. } => self.fmt_log(f),
-            Self::PageRead { .. }
-            | Self::PageWritten { .. }
-            | Self::PageEvicted { .. }
-            | Self::PagesGrown { .. }
-            | Self::PageRepaired { .. }
-            | Self::PageRestored { .. } => self.fmt_page(f),
-            Self::Undone { .. }
-            | Self::TransactionEnded { .. }
-            | Self::Prepared { .. }
-            | Self::InDoubt { .. } => self.fmt_transaction(f),
-            _ => self.fmt_restart(f),
-        }
-    }
-}
-
-fn nil(lsn: Option<Lsn>) -> String {
-    lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string())
-}
-
-fn names(txns: &[TxnId]) -> String {
-    match txns {
-        [] => "none".into(),
-        _ => txns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-    }
-}
-
-impl Event {
-    fn fmt_log(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Appended { lsn, txn, kind, page } => {
-                write!(f, "log {lsn}: ")?;
-                if let Some(txn) = txn {
-                    write!(f, "{txn} ")?;
-                }
-                f.write_str(kind)?;
-                page.map_or(Ok(()), |page| write!(f, " of {page}"))
-            }
-            Self::Forced { durable_lsn } => write!(f, "log forced: durable up to {durable_lsn}"),
-            Self::SegmentPrepared { number, recycled_from: None } => {
-                write!(f, "log segment {number} prepared")
-            }
-            Self::SegmentPrepared { number, recycled_from: Some(old) } => {
-                write!(f, "log segment {old} recycled as {number}")
-            }
-            Self::LogTruncated { oldest_required } => {
-                write!(f, "log truncated: kept from {oldest_required} on")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn fmt_page(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PageRead { page } => write!(f, "{page} read"),
-            Self::PageWritten { page, page_lsn } => {
-                write!(f, "{page} written, pageLSN {}", nil(*page_lsn))
-            }
-            Self::PageEvicted { page } => write!(f, "{page} evicted"),
-            Self::PagesGrown { pages } => write!(f, "the file of pages grew to {pages} pages"),
-            Self::PageRepaired { page, from, page_lsn } => write!(
-                f,
-                "{page} was damaged: rebuilt from the log, from record {from} to pageLSN {}",
-                nil(*page_lsn)
-            ),
-            Self::PageRestored { page, torn: true } => {
-                write!(f, "{page} was torn: restored from the double-write file")
-            }
-            Self::PageRestored { page, torn: false } => {
-                write!(f, "{page} written again from the double-write file")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn fmt_transaction(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Undone { txn, lsn, clr_lsn, page, undo_next_lsn } => write!(
-                f,
-                "{txn}: {lsn} undone on {page} by compensation record {clr_lsn}, undo next {}",
-                nil(*undo_next_lsn)
-            ),
-            Self::TransactionEnded { txn } => write!(f, "{txn} ended"),
-            Self::Prepared { txn, global_id, prepare_lsn } => write!(
-                f,
-                "{txn} is prepared as \"{}\" by record {prepare_lsn}: in doubt until it is decided upon",
-                global_id.escape_ascii()
-            ),
-            Self::InDoubt { txn, global_id, prepare_lsn, locks } => write!(
-                f,
-                "{txn} is in doubt, prepared as \"{}\" by record {prepare_lsn}; it holds its {locks} \
-                 locks again",
-                global_id.escape_ascii()
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    fn fmt_restart(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CheckpointBegan { begin_lsn } => write!(f, "checkpoint begins at {begin_lsn}"),
-            Self::CheckpointEnded { begin_lsn, dirty_pages, transactions, redo_lsn } => write!(
-                f,
-                "checkpoint {begin_lsn} complete: {dirty_pages} dirty pages, {transactions} \
-                 transactions, redo would begin at {redo_lsn}"
-            ),
-            Self::LogEndFound { end, clean: true } => {
-                write!(f, "the log ends at {end}, as it was closed")
-            }
-            Self::LogEndFound { end, clean: false } => {
-                write!(f, "the log ends at {end}; it was not closed")
-            }
-            Self::CacheDropped { marked: true } => {
-                f.write_str("a write or sync had failed: files synced, page cache dropped")
-            }
-            Self::CacheDropped { marked: false } => f.write_str(
-                "what the page cache shows may not be durable: files synced, cache dropped",
-            ),
-            Self::TailRewritten { from, to } => {
-                write!(f, "log tail from {from} to {to} written again and synced")
-            }
-            Self::AnalysisBegan { from } => write!(f, "analysis begins at checkpoint {from}"),
-            Self::PageDirty { page, rec_lsn, from_checkpoint: true } => {
-                write!(f, "{page} was dirty since {rec_lsn}, says the checkpoint")
-            }
-            Self::PageDirty { page, rec_lsn, from_checkpoint: false } => {
-                write!(f, "{page} was dirtied by record {rec_lsn}")
-            }
-            Self::AnalysisEnded { dirty_pages, losers, committed, in_doubt } => write!(
-                f,
-                "analysis ends: {dirty_pages} dirty pages; losers: {}; committed without an end \
-                 record: {}; in doubt: {}",
-                names(losers),
-                names(committed),
-                names(in_doubt)
-            ),
-            Self::RedoBegan { from } => write!(f, "redo begins at {from}"),
-            Self::Redone { lsn, page } => write!(f, "redone {lsn} on {page}"),
-            Self::RedoSkipped { lsn, page, reason } => {
-                write!(f, "skipped {lsn} on {page}: {reason}")
-            }
-            Self::RedoEnded { redone } => write!(f, "redo ends: {redone} records applied"),
-            Self::UndoBegan { losers } => write!(f, "undo begins: {losers} losers"),
-            Self::Opened => f.write_str("restart is done; the database is open"),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Somebody who wants to see what the engine does. Called by the thread that does it, sometimes

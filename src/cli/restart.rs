@@ -1,0 +1,215 @@
+//! `aries restart`.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::DONE;
+use super::event_json::event_json;
+use super::output::{JsonList, Output, bold, lines, lsn, print, table};
+use crate::config::RestartMode;
+use crate::db::{Options, Outside};
+use crate::demo::{milliseconds, restart_json};
+use crate::event::{Event, Phase};
+use crate::recovery::RestartReport;
+use crate::sync::{Arc, Mutex};
+
+const EXAMPLES: &str = "\
+Examples:
+  aries restart bank --explain --dry-run      what a restart would do, and why; writes nothing
+  aries restart bank --explain                the same, and it is done
+  aries restart bank                          recovers the database, and closes it
+  aries restart bank --dry-run --explain --json | jq '.events[] | select(.event == \"undone\")'
+
+Exit code 0 if the database is recovered (or could be), 1 if it is damaged, 2 for wrong usage.
+";
+
+const SHAPE: &str = "\
+The JSON object (LSNs are bytes of the log, durations microseconds, nil is null):
+  version   of this shape: 1
+  dry_run   whether nothing was written
+  events    with --explain, in order: { event, phase, section, words, and the event's fields },
+            phase being opening, analysis, redo or undo, section that of the ARIES paper
+  report    { clean, epoch, tail_rewritten, pages_rewritten, pages_torn, checkpoint_lsn, duration,
+              analysis { from, end, records, bytes, dirty_pages, losers, committed, in_doubt, duration },
+              redo { from, records, bytes, redone, skipped { page_not_dirty, below_rec_lsn,
+                     page_lsn_not_below, page_damaged }, pages_read, pages_repaired, duration },
+              undo { restart_lsn, losers, compensations, ended, back_to, duration } }";
+
+/// Recovers a database after a crash, and tells what it does.
+///
+/// Restart reads the log from the last checkpoint (analysis), repeats history (redo), and takes back what
+/// did not commit (undo). With --dry-run the same restart runs over a copy of what it writes, in memory: the
+/// directory stays as it is, to the byte.
+#[derive(Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Directory of the database
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+    /// Tell every decision, with the section of the ARIES paper
+    #[arg(long)]
+    explain: bool,
+    /// Write nothing: restart in memory
+    #[arg(long)]
+    dry_run: bool,
+    /// Print one JSON object; --help says what it holds
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command; gives the exit code.
+///
+/// # Errors
+/// What keeps the database from being recovered.
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    // Before anything is written, not even a lock file where no database is.
+    let outside = Outside::open(&arguments.directory)?;
+    let teller = arguments.explain.then(|| Arc::new(Teller::begin(arguments)));
+    let mut options = Options::new().create_if_missing(false).background(false);
+    options = options.restart(RestartMode::Serial);
+    if let Some(teller) = &teller {
+        let teller = Arc::clone(teller);
+        options = options.observer(Arc::new(move |event: &Event| teller.tell(event)));
+    }
+    let report = if arguments.dry_run {
+        outside.restart(&options)?.restart_report().clone()
+    } else {
+        drop(outside); // It holds the lock.
+        let db = options.open(&arguments.directory)?;
+        let report = db.restart_report().clone();
+        db.close()?;
+        report
+    };
+    match teller {
+        Some(teller) => teller.end(arguments, &report),
+        None if arguments.json => {
+            print(&format!("{:#}\n", Value::Object(tail(arguments, &report))));
+        }
+        None => print(&format!("{}{}\n", text(&report), conclusion(arguments))),
+    }
+    Ok(DONE)
+}
+
+fn tail(arguments: &Arguments, report: &RestartReport) -> serde_json::Map<String, Value> {
+    let tail = [
+        ("version", 1.into()),
+        ("dry_run", arguments.dry_run.into()),
+        ("report", restart_json(report)),
+    ];
+    tail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn conclusion(arguments: &Arguments) -> &'static str {
+    if arguments.dry_run {
+        "Nothing was written: the directory is as it was."
+    } else {
+        "The database is recovered, and closed."
+    }
+}
+
+/// Tells events as they happen, until the database is open.
+struct Teller(Mutex<Telling>);
+
+struct Telling {
+    output: Output,
+    list: Option<JsonList>,
+    phase: Option<Phase>,
+    /// Reasons that were given: once is enough.
+    given: BTreeSet<&'static str>,
+    is_open: bool,
+}
+
+impl Teller {
+    fn begin(arguments: &Arguments) -> Self {
+        let mut output = Output::new();
+        let head = json!({ "version": 1, "dry_run": arguments.dry_run });
+        let list = arguments.json.then(|| JsonList::begin(&mut output, &head, "events"));
+        let telling = Telling { output, list, phase: None, given: BTreeSet::new(), is_open: false };
+        Self(Mutex::new(telling))
+    }
+
+    fn tell(&self, event: &Event) {
+        let mut telling = self.0.lock();
+        if !telling.is_open {
+            telling.tell(event);
+            telling.is_open = *event == Event::Opened;
+        }
+    }
+
+    fn end(&self, arguments: &Arguments, report: &RestartReport) {
+        let Telling { output, list, .. } = &mut *self.0.lock();
+        match list.take() {
+            Some(list) => list.end(output, &json!({ "report": restart_json(report) })),
+            None => drop(output.print(&format!("\n{}\n", conclusion(arguments))) && output.flush()),
+        }
+    }
+}
+
+impl Telling {
+    fn tell(&mut self, event: &Event) {
+        let phase = event.phase().max(self.phase);
+        let entered = phase.filter(|_| phase != self.phase);
+        self.phase = phase;
+        match &mut self.list {
+            Some(list) => drop(list.item(&mut self.output, &event_json(event, phase))),
+            None => self.tell_in_words(event, entered),
+        }
+    }
+
+    fn tell_in_words(&mut self, event: &Event, entered: Option<Phase>) {
+        if let Some(phase) = entered {
+            let section = phase.paper_section().map(|section| format!(" ({section})"));
+            let name = bold(&phase.name().to_uppercase());
+            let (section, purpose) = (section.unwrap_or_default(), phase.purpose());
+            self.output.print(&format!("\n{name}{section} {purpose}\n"));
+        }
+        // Which pages are in memory decides nothing; what records are appended for is told by the events
+        // that follow.
+        match event {
+            Event::PageRead { .. } | Event::PageEvicted { .. } => return,
+            Event::Appended { kind, .. } if *kind != "Restart" => return,
+            _ => {}
+        }
+        let of_phase = self.phase.and_then(Phase::paper_section);
+        let section = event.paper_section().filter(|section| Some(*section) != of_phase);
+        let section = section.map(|section| format!(" ({section})")).unwrap_or_default();
+        self.output.print(&format!("  {event}{section}\n"));
+        if let Some(why) = event.why().filter(|why| self.given.insert(why)) {
+            self.output.print(&format!("      {why}\n"));
+        }
+    }
+}
+
+fn text(report: &RestartReport) -> String {
+    let RestartReport { analysis, redo, undo, .. } = report;
+    let mut table = table(["phase", "log read", "", "time"]);
+    let skipped: u64 = redo.skipped.values().sum();
+    table.add_row([
+        "analysis".to_owned(),
+        format!("{} to {}", analysis.from, analysis.end),
+        format!(
+            "{} dirty pages, {} losers, {} in doubt",
+            analysis.dirty_pages,
+            analysis.losers.len(),
+            analysis.in_doubt.len()
+        ),
+        milliseconds(analysis.duration),
+    ]);
+    table.add_row([
+        "redo".to_owned(),
+        redo.from.map_or_else(String::new, |from| format!("{from} to {}", analysis.end)),
+        format!("{} changes applied, {skipped} skipped", redo.redone),
+        milliseconds(redo.duration),
+    ]);
+    table.add_row([
+        "undo".to_owned(),
+        undo.back_to.map_or_else(String::new, |to| format!("back to {to}")),
+        format!("{} changes undone, {} transactions ended", undo.compensations, undo.ended),
+        milliseconds(undo.duration),
+    ]);
+    let clean = if report.clean { "It had been closed.\n" } else { "" };
+    format!("{clean}{}checkpoint at {}\n", lines(&table), lsn(Some(report.checkpoint_lsn)))
+}

@@ -45,17 +45,19 @@ fn every_script_prints_what_stands_in_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What docs/script.md shows is what happens, and it speaks of every statement.
+/// What the README and docs/script.md show is what happens, and the latter speaks of every statement.
 #[test]
 fn the_examples_of_the_language_print_what_stands_in_them() {
-    let text = include_str!("../../docs/script.md");
-    let blocks = text.split("```script\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    for block in blocks {
-        let printed = goldenscript::generate(&mut Runner(Session::simulated()), block);
-        assert!(printed.as_deref().unwrap() == block, "{}\ninstead of\n{block}", printed.unwrap());
+    let language = include_str!("../../docs/script.md");
+    for text in [include_str!("../../README.md"), language] {
+        let blocks = text.split("```script\n").skip(1);
+        for block in blocks.map(|rest| rest.split("```").next().unwrap()) {
+            let printed = goldenscript::generate(&mut Runner(Session::simulated()), block).unwrap();
+            assert!(printed == block, "{printed}\ninstead of\n{block}");
+        }
     }
     for entry in VOCABULARY {
-        assert!(text.contains(&format!("`{}", entry.name)), "{} is not told", entry.name);
+        assert!(language.contains(&format!("`{}", entry.name)), "{} is not told", entry.name);
     }
 }
 

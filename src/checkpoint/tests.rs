@@ -13,6 +13,25 @@ fn tables(pages: u64, transactions: u64) -> (DirtyPageTable, TransactionTable) {
     (dirty_pages, table)
 }
 
+/// What a part is reckoned to take is what its record takes.
+#[test]
+fn a_part_takes_the_bytes_that_are_reckoned() {
+    let (dirty_pages, table) = tables(3, 2);
+    let lsn = Lsn::new(8).expect("not nil");
+    for (pages, txns) in [(0, 0), (3, 0), (0, 2), (3, 2)] {
+        let record = LogRecord::EndCheckpoint(EndCheckpoint {
+            durable_lsn: lsn,
+            begin_lsn: lsn,
+            next_txn: TxnId::FIRST,
+            part: 0,
+            parts: 1,
+            dirty_pages: dirty_pages.iter().take(pages).collect(),
+            transactions: table.iter().take(txns).map(|(txn, entry)| (txn, *entry)).collect(),
+        });
+        assert_eq!(EncodedRecord::new(&record).len(), checkpoint_bytes(pages, txns));
+    }
+}
+
 /// Every part fits into a record, and holds all that fits: among these sizes are many that leave not a
 /// byte.
 #[test]

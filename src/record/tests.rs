@@ -347,6 +347,12 @@ fn a_page_image_belongs_to_no_transaction_and_holds_an_image() {
 }
 
 #[test]
+fn a_restart_record_takes_the_bytes_that_are_reckoned() {
+    let record = Restart { durable_lsn: lsn(8), epoch: 2, previous: None, next_txn: TxnId::FIRST };
+    assert_eq!(EncodedRecord::new(&LogRecord::Restart(record)).len(), RESTART_BYTES);
+}
+
+#[test]
 fn an_update_logs_what_changed() {
     let op = PageOp::Patch { slot: SlotId(0), offset: 10, bytes: &[1; 8] };
     let update = LogRecord::Update(Update {

@@ -92,8 +92,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 fn run_file(arguments: &Arguments, file: &Path, text: &str) -> anyhow::Result<Ran> {
-    let mut ran =
-        Ran { file: file.to_owned(), blocks: 0, differences: Vec::new(), error: None };
+    let mut ran = Ran { file: file.to_owned(), blocks: 0, differences: Vec::new(), error: None };
     let script = match Script::parse(text) {
         Ok(script) => script,
         Err(error) => {
@@ -105,14 +104,13 @@ fn run_file(arguments: &Arguments, file: &Path, text: &str) -> anyhow::Result<Ra
         Some(directory) => Session::in_directory(directory)?,
         None => Session::simulated(),
     };
-    session.take_told();
     ran.blocks = script.blocks.len();
     for block in &script.blocks {
         let is_shown = !arguments.json && block.expected.is_none() && !arguments.trace;
         let verdict = block.run(&mut session, &mut |session, statement, output| {
             if arguments.trace {
                 print(&format!("> {}\n", statement.text));
-                session.take_told().lines().for_each(|event| print(&format!("    {event}\n")));
+                session.told().lines().for_each(|event| print(&format!("    {event}\n")));
             }
             if arguments.trace || is_shown {
                 print(output);

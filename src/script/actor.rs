@@ -115,7 +115,9 @@ impl Drop for Actor {
 
 /// Why a transaction takes no more orders.
 enum End {
-    Commit { deferred: bool },
+    Commit {
+        deferred: bool,
+    },
     Rollback,
     Prepare(String),
     NestedEnd,
@@ -197,7 +199,9 @@ fn act(txn: &mut Transaction, savepoints: &mut Savepoints, action: Action) -> Re
             txn.write_record(page, slot, offset, text.as_bytes())?;
             Outcome::Done
         }
-        Action::Insert(page, text) => Outcome::Record(page, txn.insert_record(page, text.as_bytes())?),
+        Action::Insert(page, text) => {
+            Outcome::Record(page, txn.insert_record(page, text.as_bytes())?)
+        }
         Action::Delete(page, slot) => {
             txn.delete_record(page, slot)?;
             Outcome::Done

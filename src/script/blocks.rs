@@ -121,8 +121,8 @@ impl Block {
         let mut printed = String::new();
         for statement in &self.statements {
             let performed = session.perform(statement);
-            let output = performed
-                .map_err(|message| ScriptError { line: statement.line, message })?;
+            let output =
+                performed.map_err(|message| ScriptError { line: statement.line, message })?;
             let output = statement.prefixed(&output);
             done(session, statement, &output);
             printed += &output;
@@ -176,7 +176,8 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_with_both() {
-        let script = Script::parse("fill pages=1 records=1\nT1: begin\nT1: read P1.0\n---\nok\n").unwrap();
+        let script =
+            Script::parse("fill pages=1 records=1\nT1: begin\nT1: read P1.0\n---\nok\n").unwrap();
         let verdict = script.blocks[0].run(&mut Session::simulated(), &mut |_, _, _| {}).unwrap();
         let (expected, printed) = ("ok\n".to_owned(), "T1: \"....\"\n".to_owned());
         assert_eq!(verdict, Verdict::Different(Difference { line: 1, expected, printed }));

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::session::Session;
+use super::session::{Session, refused};
 use super::statement::{Crash, FaultKind, Keep, Place};
 use crate::buffer::PAGES_FILE;
-use crate::disk::{self, Call, Disk, FileDisk, Pending, PendingKind, SimDisk, Survivors, WatchedDisk};
+use crate::disk::{
+    self, Call, Disk, FileDisk, Pending, PendingKind, SimDisk, Survivors, WatchedDisk,
+};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, PageId, TxnId};
@@ -69,7 +71,9 @@ impl Gate {
 
     fn pass(&self, call: &Call) -> Result<()> {
         let mut state = self.0.lock();
-        if state.shuts_before_pages_are_synced && call.operation == "sync" && call.name == PAGES_FILE
+        if state.shuts_before_pages_are_synced
+            && call.operation == "sync"
+            && call.name == PAGES_FILE
         {
             state.is_shut = true;
         }
@@ -79,10 +83,6 @@ impl Gate {
         }
         Ok(())
     }
-}
-
-fn refused<T>(reason: impl Into<String>) -> Result<T> {
-    Err(Error::InvalidInput(reason.into()))
 }
 
 impl Session {
@@ -128,7 +128,9 @@ impl Session {
         let most = db.stats().page_size as u64 / SECTOR;
         if sectors.is_empty() || *sectors.end() >= most {
             let last = most - 1;
-            return refused(format!("a page has the sectors 0 to {last}; {sectors:?} are not of them"));
+            return refused(format!(
+                "a page has the sectors 0 to {last}; {sectors:?} are not of them"
+            ));
         }
         if db.dirty_page_table().rec_lsn(page).is_none() {
             return refused(format!("{page} is not dirty: nothing of it is written"));
@@ -234,11 +236,9 @@ impl Session {
             return refused("the database is open: `crash`, `kill` or `close` comes before");
         }
         self.forge = None;
-        self.renumber();
-        self.forget_events();
         self.open()?;
         match explain {
-            true => Ok(self.told_since(0, is_of_restart)),
+            true => Ok(self.told_if(is_of_restart)),
             false => Ok(self.sums()),
         }
     }
@@ -248,7 +248,8 @@ impl Session {
         self.renumber();
         let Some(running) = &self.running else { return String::new() };
         let report = running.db.restart_report();
-        let txns = |txns: &[TxnId]| list(txns.iter().map(|txn| self.names.txn(*txn)).collect(), " ");
+        let txns =
+            |txns: &[TxnId]| list(txns.iter().map(|txn| self.names.txn(*txn)).collect(), " ");
         let (mut dirty, mut redone, mut skipped) = (BTreeMap::new(), Vec::new(), Vec::new());
         let (mut undone, mut ended) = (Vec::new(), Vec::new());
         for event in self.events.lock().iter() {

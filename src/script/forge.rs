@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::session::Session;
+use super::session::{Session, refused};
 use super::statement::{Forged, ForgedEntry};
 use crate::buffer::PAGES_FILE;
 use crate::disk::SimDisk;
@@ -53,10 +53,6 @@ pub struct Forge {
     /// Transactions that free pages.
     freeing: BTreeSet<TxnId>,
     value: u8,
-}
-
-fn refused<T>(reason: impl Into<String>) -> Result<T> {
-    Err(Error::InvalidInput(reason.into()))
 }
 
 impl Forge {
@@ -327,7 +323,8 @@ impl Session {
         line: &ForgedEntry,
     ) -> Result<(TxnId, TransactionEntry)> {
         let txn = self.txn_by_hand(&line.txn)?;
-        let lsn = |number: Option<usize>| number.map(|number| self.record_by_hand(number)).transpose();
+        let lsn =
+            |number: Option<usize>| number.map(|number| self.record_by_hand(number)).transpose();
         let (last_lsn, undo_next_lsn) = (lsn(line.last)?, lsn(line.undo_next)?);
         let known = forge.crashed.transactions.get(txn).and_then(|entry| entry.first_lsn);
         let first_lsn = last_lsn.and(known.or(undo_next_lsn).or(last_lsn));

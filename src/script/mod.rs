@@ -37,9 +37,11 @@ mod forge;
 mod forged;
 mod names;
 mod session;
+mod settings;
 mod show;
 mod statement;
 mod syntax;
+mod transactions;
 mod vocabulary;
 
 pub use blocks::{Block, Difference, Script, ScriptError, Verdict};

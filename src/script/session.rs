@@ -3,20 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::actor::{Actor, Outcome};
+use super::actor::Actor;
 use super::crash::{Gate, Home};
 use super::forge::{CrashedLog, Forge};
 use super::names::Names;
-use super::statement::{Action, Command, Half, Setting, Statement};
+use super::settings::Settings;
+use super::statement::{Command, Half, Statement};
 use super::vocabulary::{self, VOCABULARY};
 use crate::checkpoint::Begun;
-use crate::config::RestartMode;
-use crate::db::{Db, Options};
+use crate::db::Db;
 use crate::disk::{FileDisk, SimDisk};
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::ids::{Lsn, PageId, SlotId};
-use crate::record::Names as _;
+use crate::ids::Lsn;
 use crate::sync::{Arc, Mutex};
 use crate::txn::CommitTicket;
 
@@ -35,22 +34,17 @@ pub struct Session {
     pub(super) names: Names,
     /// Where counting records began.
     pub(super) mark: Option<Lsn>,
+    /// What the engine did for the latest statement.
     pub(super) events: Arc<Mutex<Vec<Event>>>,
     /// How many of them were asked for records.
     pub(super) events_seen: usize,
-    /// How many of them were told.
-    pub(super) told: usize,
-    current: Option<String>,
+    pub(super) current: Option<String>,
     trace: bool,
     /// Records on each page of the stage, and the bytes of each.
-    stage: (u16, usize),
+    pub(super) stage: (u16, usize),
     /// The value that `update` writes next.
-    value: u8,
+    pub(super) value: u8,
 }
-
-/// What `options` has set.
-#[derive(Clone, Default)]
-pub(super) struct Settings(Vec<Setting>);
 
 /// An open database.
 pub(super) struct Running {
@@ -62,41 +56,7 @@ pub(super) struct Running {
     pub(super) gate: Arc<Gate>,
 }
 
-/// The smallest pages, segments and pools there are, for a stage that a reader can take in.
-const PAGE_SIZE: usize = 512;
-const SEGMENT_BYTES: u64 = 65_536;
-const FRAMES: usize = 64;
-
-impl Settings {
-    fn options(&self, simulated: bool) -> Options {
-        let mut options = Options::new().background(false);
-        if simulated {
-            options = options.page_size(PAGE_SIZE).segment_bytes(SEGMENT_BYTES).database_id(1);
-            options = options.buffer_pool_bytes(FRAMES * PAGE_SIZE);
-        }
-        let (mut page_size, mut frames) = (PAGE_SIZE, FRAMES);
-        for setting in &self.0 {
-            options = match *setting {
-                Setting::PageSize(bytes) => {
-                    page_size = bytes;
-                    options.page_size(bytes).buffer_pool_bytes(frames.saturating_mul(page_size))
-                }
-                Setting::Frames(count) => {
-                    frames = count;
-                    options.buffer_pool_bytes(frames.saturating_mul(page_size))
-                }
-                Setting::SegmentBytes(bytes) => options.segment_bytes(bytes),
-                Setting::Protection(protection) => options.torn_page_protection(protection),
-                Setting::LogBlock(block) => options.log_block(block),
-                Setting::RedoThreads(1) => options.restart(RestartMode::Serial),
-                Setting::RedoThreads(threads) => options.restart(RestartMode::Parallel(threads)),
-            };
-        }
-        options
-    }
-}
-
-fn refused<T>(reason: impl Into<String>) -> Result<T> {
+pub(super) fn refused<T>(reason: impl Into<String>) -> Result<T> {
     Err(Error::InvalidInput(reason.into()))
 }
 
@@ -131,7 +91,6 @@ impl Session {
             mark: None,
             events: Arc::default(),
             events_seen: 0,
-            told: 0,
             current: None,
             trace: false,
             stage: (0, 0),
@@ -152,11 +111,9 @@ impl Session {
         actors.map(String::as_str).collect()
     }
 
-    /// What the engine did since this was last asked, in words, an event a line.
-    pub fn take_told(&mut self) -> String {
-        let told = self.told_since(self.told, |_| true);
-        self.told = self.events.lock().len();
-        told
+    /// What the engine did for the latest statement, in words, an event a line.
+    pub fn told(&mut self) -> String {
+        self.told_if(|_| true)
     }
 
     /// Whether the database is open.
@@ -170,11 +127,11 @@ impl Session {
     /// # Errors
     /// Why it failed, or that it did not have to.
     pub fn perform(&mut self, statement: &Statement) -> Performed {
-        let before = self.events.lock().len();
+        self.forget_events();
         let done = self.run(statement);
         let mut output = done.as_ref().map_or_else(|_| String::new(), Clone::clone);
         if self.trace {
-            output = self.told_since(before, |_| true) + &output;
+            output = self.told() + &output;
         }
         output += &self.settle_others();
         let failed = done.err().map(|error| self.names.translate(&error.to_string()));
@@ -187,11 +144,11 @@ impl Session {
         Ok(if statement.silent { String::new() } else { output })
     }
 
-    /// The events since the first so many, in words.
-    pub(super) fn told_since(&mut self, before: usize, wanted: impl Fn(&Event) -> bool) -> String {
+    /// Those of the events of the latest statement that are wanted, in words.
+    pub(super) fn told_if(&mut self, wanted: impl Fn(&Event) -> bool) -> String {
         self.renumber();
         let events = self.events.lock();
-        let told = events.iter().skip(before).filter(|event| wanted(event));
+        let told = events.iter().filter(|event| wanted(event));
         told.map(|event| event.words(&self.names) + "\n").collect()
     }
 
@@ -302,130 +259,9 @@ impl Session {
         let observer = move |event: &Event| events.lock().push(event.clone());
         let options = self.settings.options(self.home.is_simulated());
         let db = options.observer(Arc::new(observer)).open_on(self.home.disk(&gate)?)?;
-        self.running = Some(Running {
-            actors: BTreeMap::new(),
-            begun: None,
-            tickets: Vec::new(),
-            db,
-            gate,
-        });
+        self.running =
+            Some(Running { actors: BTreeMap::new(), begun: None, tickets: Vec::new(), db, gate });
         Ok(())
-    }
-
-    fn begin(&mut self, name: Option<&str>) -> Result<String> {
-        let db = self.db()?;
-        if let Some(name) = name
-            && self.actor(name).is_some()
-        {
-            return refused(format!("{name} is under way already"));
-        }
-        let actor = Actor::begin(&db)?;
-        let name = name.map_or_else(|| actor.id().to_string(), str::to_owned);
-        self.names.call(actor.id(), &name);
-        self.highest_txn = self.highest_txn.max(actor.id().get());
-        if let Some(running) = &mut self.running {
-            running.actors.insert(name.clone(), actor);
-        }
-        self.current = Some(name);
-        Ok(String::new())
-    }
-
-    fn actor(&mut self, name: &str) -> Option<&mut Actor> {
-        self.running.as_mut()?.actors.get_mut(name)
-    }
-
-    fn use_transaction(&mut self, name: &str) -> Result<()> {
-        if self.actor(name).is_none() {
-            return refused(format!("{name} is not under way"));
-        }
-        self.current = Some(name.to_owned());
-        Ok(())
-    }
-
-    fn whose(&mut self, prefix: Option<&str>) -> Result<String> {
-        let name = prefix.or(self.current.as_deref()).map(str::to_owned);
-        match name {
-            Some(name) if self.actor(&name).is_some() => Ok(name),
-            Some(name) => refused(format!("{name} is not under way: `{name}: begin` begins it")),
-            None => refused("no transaction is under way: `begin` begins one"),
-        }
-    }
-
-    fn act(&mut self, name: &str, action: &Action) -> Result<String> {
-        let action = match action {
-            Action::Update(page) => self.update(name, *page)?,
-            other => other.clone(),
-        };
-        let db = self.db()?;
-        let Some(actor) = self.actor(name) else { return refused(format!("{name} is gone")) };
-        if actor.is_waiting() {
-            return refused(format!("{name} waits for a lock"));
-        }
-        actor.order(action.clone());
-        let id = actor.id();
-        let Some(reply) = actor.settle(&db) else {
-            return Ok(format!("waits for {}\n", self.holders(&db, id)));
-        };
-        let ends = matches!(action, Action::Commit { .. } | Action::Rollback | Action::Prepare(_));
-        let output = reply.map(|outcome| self.outcome(name, outcome));
-        if ends {
-            self.gone(name);
-        }
-        output
-    }
-
-    fn gone(&mut self, name: &str) {
-        if let Some(running) = &mut self.running {
-            running.actors.remove(name);
-        }
-        if self.current.as_deref() == Some(name) {
-            self.current = None;
-        }
-    }
-
-    /// Who holds the lock that the transaction waits for.
-    fn holders(&self, db: &Db, txn: crate::ids::TxnId) -> String {
-        let locks = db.locks();
-        let lock = locks.iter().find(|lock| lock.waiters.iter().any(|(waiter, _)| *waiter == txn));
-        let Some(lock) = lock else { return "a lock".to_owned() };
-        let others = lock.holders.iter().filter(|(holder, _)| *holder != txn);
-        let others: Vec<String> = others.map(|(holder, _)| self.names.txn(*holder)).collect();
-        format!("the lock on {}, which {} has", lock.name, others.join(" and "))
-    }
-
-    fn outcome(&mut self, name: &str, outcome: Outcome) -> String {
-        match outcome {
-            Outcome::Done => String::new(),
-            Outcome::Page(page) => format!("{page}\n"),
-            Outcome::Record(page, slot) => format!("{page}.{slot}\n"),
-            Outcome::Bytes(Some(bytes)) => format!("\"{}\"\n", bytes.escape_ascii()),
-            Outcome::Bytes(None) => "no record\n".to_owned(),
-            Outcome::Deferred(ticket) => {
-                if let Some(running) = &mut self.running {
-                    running.tickets.push(ticket);
-                }
-                self.gone(name);
-                String::new()
-            }
-        }
-    }
-
-    /// The transaction's own record on the page: the one of its number's slot.
-    fn update(&mut self, name: &str, page: PageId) -> Result<Action> {
-        let slot = self.slot_of(name)?;
-        let value = char::from(b'a' + self.value % 26).to_string().repeat(self.stage.1);
-        self.value = self.value.wrapping_add(1);
-        Ok(Action::Write(page, slot, 0, value))
-    }
-
-    /// The slot of the transaction's own record, on every page of the stage.
-    pub(super) fn slot_of(&self, name: &str) -> Result<SlotId> {
-        let number = name.strip_prefix('T').and_then(|digits| digits.parse::<u16>().ok());
-        match number.and_then(|number| number.checked_sub(1)) {
-            Some(slot) if self.stage.0 > 0 => Ok(SlotId(slot % self.stage.0)),
-            Some(_) => refused("`update` needs the stage that `fill` sets; `write` needs none"),
-            None => refused(format!("`update` is for T1, T2, …; {name} can `write`")),
-        }
     }
 
     fn fill(&mut self, pages: u64, records: u16, bytes: usize) -> Result<()> {

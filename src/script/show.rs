@@ -33,11 +33,11 @@ impl Session {
         }
     }
 
-    /// What happened is of no interest any more.
+    /// What happened is of no interest any more, but for the records.
     pub(super) fn forget_events(&mut self) {
+        self.renumber();
         self.events.lock().clear();
         self.events_seen = 0;
-        self.told = 0;
     }
 
     pub(super) fn show(&mut self, view: View) -> Result<String> {
@@ -51,7 +51,10 @@ impl Session {
             View::Log(from) => self.log(from)?,
             View::Dirty => {
                 let table = db.dirty_page_table();
-                table.iter().map(|(page, lsn)| format!("{page} rec_lsn={}", names.lsn(lsn))).collect()
+                table
+                    .iter()
+                    .map(|(page, lsn)| format!("{page} rec_lsn={}", names.lsn(lsn)))
+                    .collect()
             }
             View::Transactions => {
                 let table = db.transaction_table();
@@ -59,7 +62,8 @@ impl Session {
             }
             View::Locks => {
                 let list = |txns: &[(crate::ids::TxnId, crate::lock::Mode)]| {
-                    let named = txns.iter().map(|(txn, mode)| format!(" {} {mode}", names.txn(*txn)));
+                    let named =
+                        txns.iter().map(|(txn, mode)| format!(" {} {mode}", names.txn(*txn)));
                     named.collect::<String>()
                 };
                 let line = |lock: &crate::lock::LockSnapshot| match lock.waiters.is_empty() {
@@ -115,7 +119,9 @@ impl Session {
         for page in (0..pages).map(PageId) {
             let state = match db.page_state(page)? {
                 _ if space_map::is_map_page(page, page_size) => "space map".to_owned(),
-                Some(PageState::FreePending(txn)) => format!("being freed by {}", self.names.txn(txn)),
+                Some(PageState::FreePending(txn)) => {
+                    format!("being freed by {}", self.names.txn(txn))
+                }
                 Some(PageState::Used) => "used".to_owned(),
                 Some(PageState::Free) | None => "free".to_owned(),
             };
@@ -140,13 +146,16 @@ impl Session {
             Some(PageKind::SpaceMap) => "space map",
             _ => "unformatted",
         };
-        let mut lines = vec![format!("{page} page_lsn={} {name}", self.names.lsn_or_nil(guard.page_lsn()))];
+        let mut lines =
+            vec![format!("{page} page_lsn={} {name}", self.names.lsn_or_nil(guard.page_lsn()))];
         if kind == Some(PageKind::Slotted) {
             for (slot, state, bytes) in page::slots(guard.bytes()) {
                 lines.push(match state {
                     SlotState::Free => format!("{page}.{slot} free"),
                     SlotState::Live => format!("{page}.{slot} \"{}\"", bytes.escape_ascii()),
-                    SlotState::Ghost => format!("{page}.{slot} deleted \"{}\"", bytes.escape_ascii()),
+                    SlotState::Ghost => {
+                        format!("{page}.{slot} deleted \"{}\"", bytes.escape_ascii())
+                    }
                 });
             }
         }
@@ -208,7 +217,11 @@ impl Session {
             })
             .collect();
         let begin = self.names.lsn(end.begin_lsn);
-        format!("EndCheckpoint begin={begin} dirty={{{}}} txns={{{}}}", dirty.join(" "), txns.join(", "))
+        format!(
+            "EndCheckpoint begin={begin} dirty={{{}}} txns={{{}}}",
+            dirty.join(" "),
+            txns.join(", ")
+        )
     }
 
     /// Which record of which page, and what becomes of it unless bytes of it are overwritten.
@@ -226,7 +239,9 @@ impl Session {
                 let state = match state {
                     PageState::Free => "free".to_owned(),
                     PageState::Used => "used".to_owned(),
-                    PageState::FreePending(txn) => format!("being_freed_by_{}", self.names.txn(txn)),
+                    PageState::FreePending(txn) => {
+                        format!("being_freed_by_{}", self.names.txn(txn))
+                    }
                 };
                 format!("{page} {of}={state}")
             }

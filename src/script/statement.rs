@@ -338,7 +338,9 @@ fn command(line: &Line, rest: &mut Arguments<'_>) -> Result<Command, SyntaxError
         },
         "checkpoint" => {
             let halves = [("begin", Half::Begin), ("end", Half::End)];
-            Command::Checkpoint(rest.optional_choice("begin or end", &halves)?.unwrap_or(Half::Both))
+            Command::Checkpoint(
+                rest.optional_choice("begin or end", &halves)?.unwrap_or(Half::Both),
+            )
         }
         "flush" => Command::Flush(rest.page_or_all()?),
         "evict" => Command::Evict(rest.page()?),
@@ -365,9 +367,7 @@ fn command(line: &Line, rest: &mut Arguments<'_>) -> Result<Command, SyntaxError
             forever: rest.optional_choice("forever", &[("forever", ())])?.is_some(),
         },
         "flip" => flip(rest)?,
-        "misplace" => {
-            Command::Misplace { page: rest.page()?, at: rest.keyed_page("at")? }
-        }
+        "misplace" => Command::Misplace { page: rest.page()?, at: rest.keyed_page("at")? },
         "capacity" => Command::Capacity(rest.bytes_or_none()?),
         "drop_cache" => Command::DropCache,
         "log" => Command::Log(super::forged::parse(rest)?),

@@ -212,7 +212,8 @@ impl Cursor<'_> {
             return Ok(Argument { key: None, value, column });
         }
         let at = self.column;
-        let ends = self.is_at_end() || self.rest.starts_with(|c: char| c.is_whitespace() || c == ')');
+        let ends =
+            self.is_at_end() || self.rest.starts_with(|c: char| c.is_whitespace() || c == ')');
         let word = if ends { Word { text: String::new(), column: at } } else { self.word()? };
         Ok(Argument { key: Some(value.text), value: word, column })
     }
@@ -231,7 +232,9 @@ impl Cursor<'_> {
         self.next();
         loop {
             match self.next() {
-                None => return Err(self.error(format!("the text is not closed: {quote} is missing"))),
+                None => {
+                    return Err(self.error(format!("the text is not closed: {quote} is missing")));
+                }
                 Some('\\') => text.push(self.escaped()?),
                 Some(character) if character == quote => return Ok(Word { text, column }),
                 Some(character) => text.push(character),
@@ -281,11 +284,10 @@ mod tests {
         assert_eq!(words(&line), [(None, "P3.2"), (None, "0"), (None, "a b\nA")]);
         let line = parsed("(crash keep=none torn=P3:1-4 'x'= )");
         assert!(line.silent && !line.fails && line.prefix.is_none());
-        assert_eq!(words(&line), [
-            (Some("keep"), "none"),
-            (Some("torn"), "P3:1-4"),
-            (Some("x"), "")
-        ]);
+        assert_eq!(
+            words(&line),
+            [(Some("keep"), "none"), (Some("torn"), "P3:1-4"), (Some("x"), "")]
+        );
         assert_eq!(Line::parse(1, "  # nothing"), Ok(None));
         assert_eq!(Line::parse(1, ""), Ok(None));
     }

@@ -83,11 +83,21 @@ pub const VOCABULARY: &[Entry] = &[
         "Overwrites bytes of a record, from an offset on.",
         "T1: write P3.2 0 abc",
     ),
-    entry("insert", "[T:] insert P TEXT", "Inserts a record into some slot.", "T1: insert P3 hello"),
+    entry(
+        "insert",
+        "[T:] insert P TEXT",
+        "Inserts a record into some slot.",
+        "T1: insert P3 hello",
+    ),
     entry("delete", "[T:] delete P.S", "Deletes a record.", "T1: delete P3.2"),
     entry("allocate", "[T:] allocate", "Allocates a page for records.", "T1: allocate"),
     entry("free", "[T:] free P", "Frees a page.", "T1: free P3"),
-    entry("savepoint", "[T:] savepoint NAME", "Marks this moment of the transaction.", "T1: savepoint s"),
+    entry(
+        "savepoint",
+        "[T:] savepoint NAME",
+        "Marks this moment of the transaction.",
+        "T1: savepoint s",
+    ),
     entry(
         "rollback",
         "[T:] rollback [SAVEPOINT]",
@@ -135,7 +145,9 @@ pub const VOCABULARY: &[Entry] = &[
     ),
     entry("force", "force", "Forces the log to its end.", "force"),
     entry("step", "step", "Does one round of what the background threads do.", "step"),
-    entry("show", "show log|dirty|txns|locks|space|page P|control|durable [from=N] [P]",
+    entry(
+        "show",
+        "show log|dirty|txns|locks|space|page P|control|durable [from=N] [P]",
         "Shows the log (from record N on), the dirty page table, the transaction table, the locks, the space \
          map, a page, the control file, or how far the log is durable.",
         "show log from=0",
@@ -161,7 +173,12 @@ pub const VOCABULARY: &[Entry] = &[
         "Opens the database again, recovering it if need be; tells each decision, or only the sums.",
         "restart explain",
     ),
-    entry("trace", "trace on|off", "Tells what the engine does from here on, event by event.", "trace on"),
+    entry(
+        "trace",
+        "trace on|off",
+        "Tells what the engine does from here on, event by event.",
+        "trace on",
+    ),
     entry(
         "fault",
         "fault power|eio|full [in=N] [forever]",
@@ -181,7 +198,12 @@ pub const VOCABULARY: &[Entry] = &[
         "misplace P7 at=P9",
     ),
     entry("capacity", "capacity BYTES|none", "Limits the room on the disk.", "capacity 100000"),
-    entry("drop_cache", "drop_cache", "The kernel forgets what a failed sync left in its cache.", "drop_cache"),
+    entry(
+        "drop_cache",
+        "drop_cache",
+        "The kernel forgets what a failed sync left in its cache.",
+        "drop_cache",
+    ),
     entry(
         "log",
         "log KIND [T] [P] [slot=N] [undo_next=N] [page=P] [begin=N] [dirty=P:N,…] [txns=T:STATE:LAST:UNDO_NEXT,…]",

@@ -13,10 +13,10 @@ mod images;
 mod story;
 mod watched;
 
+pub use aries::disk::Call;
 pub use forge::{Forge, Snapshot};
 pub use images::{Image, PAGE_SIZE, SEGMENT_BYTES, Work, disk_of, image, value};
 pub use story::{Story, cut_log, read_page_records};
-pub use aries::disk::Call;
 pub use watched::watched_disk;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use aries::log::Poison;
 use aries::recovery::distrust;
 use aries::{Db, Error};
 
-use crate::common::{Trace, watched_disk, Work, forget_log, options, value};
+use crate::common::{Trace, Work, forget_log, options, value, watched_disk};
 
 const MARK: &str = "distrust";
 

@@ -8,7 +8,7 @@ use aries::disk::{Disk, Fault, FaultKind, PendingKind, SimDisk, Survivors};
 use aries::event::Event;
 use aries::{Db, Error, Result};
 
-use crate::common::{Call, SEGMENT_BYTES, watched_disk, Work, options, value};
+use crate::common::{Call, SEGMENT_BYTES, Work, options, value, watched_disk};
 
 const PADDED: [LogBlock; 2] = [LogBlock::Padded(512), LogBlock::Padded(4096)];
 

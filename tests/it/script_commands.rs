@@ -53,7 +53,9 @@ fn run_compares_prints_and_says_so() {
     assert_eq!(json["files"][1]["differences"][0]["printed"], "P1 rec_lsn=#0\n");
     assert!(json["files"][2]["error"].as_str().unwrap().starts_with("line 2"));
     let traced = aries(&["run", "--trace", &silent], "");
-    assert!(told(&traced.stdout).contains("> T1: update P1\n    log #0: T1 Update of P1\n"));
+    assert!(
+        told(&traced.stdout).contains("> T1: update P1\n    record #0 is appended: Update of T1")
+    );
 }
 
 #[test]
@@ -67,7 +69,8 @@ fn the_shell_works_in_a_directory_and_recovers_it() {
     let done = aries(&["shell", bank], first);
     assert_eq!(done.status.code(), Some(0), "{done:?}");
     assert!(told(&done.stdout).contains("losers T2; committed none"), "{done:?}");
-    let done = aries(&["shell", bank], "begin\nread P1.0\nread P1.1\nread P2.0\nquit\nfrobnicate\n");
+    let done =
+        aries(&["shell", bank], "begin\nread P1.0\nread P1.1\nread P2.0\nquit\nfrobnicate\n");
     assert_eq!(told(&done.stdout), "\"abcd\"\n\"....\"\n\"....\"\n");
     assert_eq!(done.status.code(), Some(0));
     let done = aries(&["shell", bank], "crash\nfault eio\nshow txns\n");
@@ -77,14 +80,78 @@ fn the_shell_works_in_a_directory_and_recovers_it() {
 
 /// Words that can stand in statements, right or wrong.
 const WORDS: &[&str] = &[
-    "P0", "P1", "P2", "P3", "P99", "P1.0", "P2.1", "P9.9", "0", "1", "7", "T1", "T2", "s", "all",
-    "abc", "\"a longer text\"", "begin", "end", "abandon", "deferred", "commit", "rollback", "log",
-    "dirty", "txns", "locks", "space", "page", "control", "durable", "keep=all", "keep=none",
-    "keep=random", "seed=3", "lose=1", "torn=P1:0-0", "explain", "on", "off", "power", "eio",
-    "full", "in=2", "in=9", "forever", "record=1", "byte=30", "bit=1", "at=P2", "none", "20000",
-    "pages=3", "records=2", "bytes=9", "update", "clr", "free", "freed", "begin_checkpoint",
-    "end_checkpoint", "begin=0", "dirty=P1:0", "txns=T1:active:0:0", "undo_next=0", "from=1",
-    "frames=16", "protection=images", "protection=none", "log_block=512", "redo_threads=2", "x=",
+    "P0",
+    "P1",
+    "P2",
+    "P3",
+    "P99",
+    "P1.0",
+    "P2.1",
+    "P9.9",
+    "0",
+    "1",
+    "7",
+    "T1",
+    "T2",
+    "s",
+    "all",
+    "abc",
+    "\"a longer text\"",
+    "begin",
+    "end",
+    "abandon",
+    "deferred",
+    "commit",
+    "rollback",
+    "log",
+    "dirty",
+    "txns",
+    "locks",
+    "space",
+    "page",
+    "control",
+    "durable",
+    "keep=all",
+    "keep=none",
+    "keep=random",
+    "seed=3",
+    "lose=1",
+    "torn=P1:0-0",
+    "explain",
+    "on",
+    "off",
+    "power",
+    "eio",
+    "full",
+    "in=2",
+    "in=9",
+    "forever",
+    "record=1",
+    "byte=30",
+    "bit=1",
+    "at=P2",
+    "none",
+    "20000",
+    "pages=3",
+    "records=2",
+    "bytes=9",
+    "update",
+    "clr",
+    "free",
+    "freed",
+    "begin_checkpoint",
+    "end_checkpoint",
+    "begin=0",
+    "dirty=P1:0",
+    "txns=T1:active:0:0",
+    "undo_next=0",
+    "from=1",
+    "frames=16",
+    "protection=images",
+    "protection=none",
+    "log_block=512",
+    "redo_threads=2",
+    "x=",
 ];
 
 fn line() -> impl Strategy<Value = String> {

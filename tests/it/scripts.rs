@@ -8,7 +8,8 @@ use aries::script::{Script, Session, Statement, VOCABULARY, Verdict};
 
 fn scripts() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scripts");
-    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(paths.iter().all(|path| path.extension().is_some_and(|end| end == "script")));
     paths

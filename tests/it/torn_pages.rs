@@ -14,7 +14,7 @@ use aries::error::Place;
 use aries::ids::{PageId, SlotId};
 use aries::{Db, Error, Options, Result, Transaction};
 
-use crate::common::{watched_disk, forget_log, options};
+use crate::common::{forget_log, options, watched_disk};
 
 pub const ALL: [TornPageProtection; 3] =
     [TornPageProtection::DoubleWrite, TornPageProtection::PageImages, TornPageProtection::None];

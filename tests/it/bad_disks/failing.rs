@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use aries::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use aries::{Db, Error, Result};
 
-use crate::common::{Call, Image, watched_disk, Work, disk_of, image, options, try_open, value};
+use crate::common::{Call, Image, Work, disk_of, image, options, try_open, value, watched_disk};
 
 /// What a history acknowledged, and what it would have with the commit that was under way.
 #[derive(Clone, Default)]

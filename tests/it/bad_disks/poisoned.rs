@@ -12,7 +12,7 @@ use aries::disk::{Fault, FaultKind, SimDisk, Survivors};
 use aries::ids::{PageId, SlotId};
 use aries::{Db, Error, Result, Transaction};
 
-use crate::common::{watched_disk, Work, options, try_open, value};
+use crate::common::{Work, options, try_open, value, watched_disk};
 
 /// Long enough for a thread to come to where it waits; longer only makes tests slow.
 const MOMENT: Duration = Duration::from_millis(50);

@@ -10,7 +10,7 @@ use aries::ids::{PageId, SlotId};
 use aries::page::{PageKind, PageState};
 use aries::{Db, Transaction};
 
-use crate::common::{Forge, Story, watched_disk, open, options, read_page_records};
+use crate::common::{Forge, Story, open, options, read_page_records, watched_disk};
 
 /// What a transaction and a checkpoint do, each in its own order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use aries::ids::{PageId, SlotId};
 use aries::log::ControlFile;
 use aries::{Db, Error, Result};
 
-use crate::common::{Story, watched_disk, cut_log, try_open};
+use crate::common::{Story, cut_log, try_open, watched_disk};
 
 type Contents = Vec<Vec<Vec<u8>>>;
 

@@ -8,7 +8,7 @@ use aries::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use aries::ids::PageId;
 use aries::{Error, Result};
 
-use crate::common::{Call, Story, watched_disk, image, read_page_records};
+use crate::common::{Call, Story, image, read_page_records, watched_disk};
 
 /// Lets the `number`-th call that `wanted` chooses fail, counted from when it is armed.
 #[derive(Clone, Default)]

@@ -10,7 +10,7 @@ use aries::error::Place;
 use aries::ids::{Lsn, PageId, SlotId};
 use aries::{Db, Error, Options, Result, page, record};
 
-use crate::common::{Story, watched_disk, forget_log, options, read_page_records, try_open};
+use crate::common::{Story, forget_log, options, read_page_records, try_open, watched_disk};
 
 const LARGE_PAGE: usize = 2048;
 const RECORD: usize = 1500;

@@ -10,7 +10,7 @@ use aries::ids::PageId;
 use aries::page::PageState;
 use aries::tables::TransactionState;
 
-use crate::common::{Story, watched_disk, options};
+use crate::common::{Story, options, watched_disk};
 
 /// Scenario 1, rollback_marks (ARIES 4.3, 5.2): once rolling back has begun, the transaction's last
 /// record is its rollback record and its state says so; others are not touched.

@@ -11,7 +11,7 @@ use aries::log::SEGMENT_HEADER_BYTES;
 use aries::{Db, Error, page};
 
 use super::{ALL, assert_names_page};
-use crate::common::{Story, Trace, watched_disk, forget_log, options};
+use crate::common::{Story, Trace, forget_log, options, watched_disk};
 
 /// Makes sure that page 9 is not in the pool.
 fn evict_nine(db: &Db) {

@@ -1,0 +1,44 @@
+//! What `options` has set, and what holds without it.
+
+use super::statement::Setting;
+use crate::config::RestartMode;
+use crate::db::Options;
+
+/// What `options` has set.
+#[derive(Clone, Default)]
+pub(super) struct Settings(pub(super) Vec<Setting>);
+
+/// The smallest pages, segments and pools there are, for a stage that a reader can take in.
+const PAGE_SIZE: usize = 512;
+const SEGMENT_BYTES: u64 = 65_536;
+const FRAMES: usize = 64;
+
+impl Settings {
+    /// The options to open a database with.
+    pub(super) fn options(&self, simulated: bool) -> Options {
+        let mut options = Options::new().background(false);
+        if simulated {
+            options = options.page_size(PAGE_SIZE).segment_bytes(SEGMENT_BYTES).database_id(1);
+            options = options.buffer_pool_bytes(FRAMES * PAGE_SIZE);
+        }
+        let (mut page_size, mut frames) = (PAGE_SIZE, FRAMES);
+        for setting in &self.0 {
+            options = match *setting {
+                Setting::PageSize(bytes) => {
+                    page_size = bytes;
+                    options.page_size(bytes).buffer_pool_bytes(frames.saturating_mul(page_size))
+                }
+                Setting::Frames(count) => {
+                    frames = count;
+                    options.buffer_pool_bytes(frames.saturating_mul(page_size))
+                }
+                Setting::SegmentBytes(bytes) => options.segment_bytes(bytes),
+                Setting::Protection(protection) => options.torn_page_protection(protection),
+                Setting::LogBlock(block) => options.log_block(block),
+                Setting::RedoThreads(1) => options.restart(RestartMode::Serial),
+                Setting::RedoThreads(threads) => options.restart(RestartMode::Parallel(threads)),
+            };
+        }
+        options
+    }
+}

@@ -113,8 +113,8 @@ impl Drop for Actor {
     }
 }
 
-/// Why a transaction takes no more orders.
-enum End {
+/// The last order that was served.
+enum Last {
     Commit {
         deferred: bool,
     },
@@ -130,15 +130,15 @@ fn run(mut txn: Transaction, orders: &Receiver<Action>, replies: &Sender<Reply>)
     let mut savepoints = BTreeMap::new();
     let outcome = loop {
         match serve(&mut txn, &mut savepoints, orders, replies) {
-            End::Commit { deferred: false } => break txn.commit().map(|_| Outcome::Done),
-            End::Commit { deferred: true } => break txn.commit_deferred().map(Outcome::Deferred),
-            End::Rollback => break txn.rollback().map(|()| Outcome::Done),
-            End::Prepare(id) => break txn.prepare(id.as_bytes()).map(|_| Outcome::Done),
-            End::NestedEnd | End::NestedAbandon => {
+            Last::Commit { deferred: false } => break txn.commit().map(|_| Outcome::Done),
+            Last::Commit { deferred: true } => break txn.commit_deferred().map(Outcome::Deferred),
+            Last::Rollback => break txn.rollback().map(|()| Outcome::Done),
+            Last::Prepare(id) => break txn.prepare(id.as_bytes()).map(|_| Outcome::Done),
+            Last::NestedEnd | Last::NestedAbandon => {
                 let message = "no nested top action is under way".to_owned();
                 let _ = replies.send(Err(Error::InvalidInput(message)));
             }
-            End::Alone => return,
+            Last::Alone => return,
         }
     };
     let _ = replies.send(outcome);
@@ -152,14 +152,14 @@ fn serve(
     savepoints: &mut Savepoints,
     orders: &Receiver<Action>,
     replies: &Sender<Reply>,
-) -> End {
+) -> Last {
     while let Ok(action) = orders.recv() {
         let reply = match action {
-            Action::Commit { deferred } => return End::Commit { deferred },
-            Action::Rollback => return End::Rollback,
-            Action::Prepare(id) => return End::Prepare(id),
-            Action::NestedEnd => return End::NestedEnd,
-            Action::NestedAbandon => return End::NestedAbandon,
+            Action::Commit { deferred } => return Last::Commit { deferred },
+            Action::Rollback => return Last::Rollback,
+            Action::Prepare(id) => return Last::Prepare(id),
+            Action::NestedEnd => return Last::NestedEnd,
+            Action::NestedAbandon => return Last::NestedAbandon,
             Action::NestedBegin => match nested(txn, savepoints, orders, replies) {
                 Ok(Some(end)) => return end,
                 Ok(None) => continue,
@@ -171,7 +171,7 @@ fn serve(
             break;
         }
     }
-    End::Alone
+    Last::Alone
 }
 
 /// A nested top action: `None` when it has ended, or why the whole transaction does.
@@ -180,12 +180,12 @@ fn nested(
     savepoints: &mut Savepoints,
     orders: &Receiver<Action>,
     replies: &Sender<Reply>,
-) -> Result<Option<End>> {
+) -> Result<Option<Last>> {
     let mut action = txn.nested_top_action()?;
     let _ = replies.send(Ok(Outcome::Done));
     let reply = match serve(&mut action, savepoints, orders, replies) {
-        End::NestedEnd => action.end(),
-        End::NestedAbandon => Ok(()),
+        Last::NestedEnd => action.end(),
+        Last::NestedAbandon => Ok(()),
         end => return Ok(Some(end)),
     };
     let _ = replies.send(reply.map(|()| Outcome::Done));

@@ -159,6 +159,7 @@ fn as_expected(printed: String) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

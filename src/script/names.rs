@@ -107,6 +107,7 @@ impl record::Names for Names {
 const LSN_DIGITS: usize = 12;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -248,6 +248,7 @@ fn distance(from: &str, to: &str) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::Statement;
     use super::*;

@@ -419,6 +419,12 @@ fn every_pointer_points_back() {
     }
     for pointer in 0..3 {
         for (record, pointers) in pointing(HERE - 8, Some((pointer, HERE))) {
+            if record.page_change().is_some() {
+                let (encoded, mut bytes) = (EncodedRecord::new(&record), Vec::new());
+                encoded.append_to(lsn(HERE), 1, &mut bytes);
+                let outlined = outline(&bytes[..encoded.len()], lsn(HERE)).is_some();
+                assert_eq!(outlined, pointer >= pointers, "{record}, pointer {pointer}");
+            }
             let exclusive = record.durable_lsn() == Some(lsn(HERE));
             let back = pointer >= pointers || exclusive;
             assert_eq!(record.points_back(lsn(HERE)), back, "{record}, pointer {pointer}");

@@ -1,12 +1,52 @@
 //! What fuzzing has found (`docs/fuzzing.md`), each as an input by hand.
 
+use aries::disk::SimDisk;
 use aries::ids::{Lsn, PageId, TxnId};
+use aries::log::{SlotState, read_slot};
 use aries::page::{PageOp, PageState};
 use aries::record::{
-    self, Commit, EncodedRecord, EndCheckpoint, LogRecord, Prepare, Restart, TransactionLink, Undo,
-    Update,
+    self, Commit, EncodedRecord, EndCheckpoint, EpochStart, LogRecord, Prepare, Restart,
+    TransactionLink, Undo, Update,
 };
 use aries::tables::TransactionEntry;
+use aries::{Error, Result};
+
+use crate::common::{Image, SEGMENT_BYTES, Work, disk_of, image, mend, open, try_open, value};
+
+const FIRST_SEGMENT: &str = "log/0000000000000001.seg";
+
+/// A database that crashed after three runs, each of which committed something.
+fn crashed() -> Image {
+    let disk = SimDisk::new();
+    for number in 0..3 {
+        Work::default().commit_one(&open(&disk), &value(number, 30)).unwrap();
+    }
+    image(&disk)
+}
+
+/// Puts a record into a segment whose first byte is byte 0 of the log.
+fn put(segment: &mut [u8], at: usize, record: &LogRecord<'_>, epoch: u64) {
+    let mut bytes = Vec::new();
+    EncodedRecord::new(record).append_to(lsn(at as u64), epoch, &mut bytes);
+    segment[at..at + bytes.len()].copy_from_slice(&bytes);
+}
+
+/// Changes both slots of the control file.
+fn change_control(image: &mut Image, change: impl Fn(&mut [u8])) {
+    for slot in image.get_mut("control").unwrap().chunks_mut(4096) {
+        change(slot);
+        mend::control_slot(slot);
+    }
+}
+
+/// Asserts that opening is refused as damage, and that nothing was changed by it.
+fn assert_damaged(damaged: &Image) -> String {
+    let disk = disk_of(damaged);
+    let error = try_open(&disk).map(drop).unwrap_err();
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    assert!(image(&disk) == *damaged, "refusing changed the disk: {error}");
+    error.to_string()
+}
 
 fn lsn(at: u64) -> Lsn {
     Lsn::new(at).unwrap()
@@ -64,4 +104,37 @@ fn a_record_has_one_encoding() {
         transactions: vec![(txn(1), TransactionEntry::new())],
     };
     assert_refused(&LogRecord::EndCheckpoint(end), 28 + 40 + 9);
+}
+
+/// The highest epoch that a slot may have has no next one. The next open wrote it all the same, to both
+/// slots, and neither could be read any more.
+#[test]
+fn an_epoch_without_a_next_is_refused_and_nothing_is_lost() {
+    let mut image = crashed();
+    change_control(&mut image, |slot| slot[56..64].copy_from_slice(&(u64::MAX / 2).to_le_bytes()));
+    let error = assert_damaged(&image);
+    assert!(error.contains("control") && error.contains("9223372036854775808"), "{error}");
+}
+
+/// The same for the number of a change of the control file.
+#[test]
+fn a_sequence_without_a_next_is_refused_and_nothing_is_lost() {
+    let mut image = crashed();
+    change_control(&mut image, |slot| slot[48..56].copy_from_slice(&(u64::MAX / 2).to_le_bytes()));
+    let error = assert_damaged(&image);
+    assert!(error.contains("control") && error.contains("9223372036854775808"), "{error}");
+}
+
+/// A restart record at the log's end, of an epoch to which no one can be added: an overflow.
+#[test]
+fn the_highest_epoch_in_the_log_is_refused() {
+    let mut image = crashed();
+    let SlotState::Valid(master) = read_slot(&image["control"]) else { panic!("a valid slot") };
+    let segment = image.get_mut(FIRST_SEGMENT).unwrap();
+    let end = mend::records(segment).last().unwrap().end.next_multiple_of(8);
+    let previous = Some(EpochStart { lsn: master.checkpoint_lsn, epoch: master.checkpoint_epoch });
+    let epoch = u64::MAX;
+    let restart = Restart { durable_lsn: lsn(end as u64), epoch, previous, next_txn: txn(100) };
+    put(segment, end, &LogRecord::Restart(restart), epoch);
+    assert_damaged(&image);
 }

@@ -1,17 +1,16 @@
 //! What fuzzing has found (`docs/fuzzing.md`), each as an input by hand.
 
+use aries::Error;
 use aries::disk::SimDisk;
 use aries::ids::{Lsn, PageId, TxnId};
-use aries::log::{SlotState, read_slot};
 use aries::page::{PageOp, PageState};
 use aries::record::{
     self, Commit, EncodedRecord, EndCheckpoint, EpochStart, LogRecord, Prepare, Restart,
     TransactionLink, Undo, Update,
 };
 use aries::tables::TransactionEntry;
-use aries::{Error, Result};
 
-use crate::common::{Image, SEGMENT_BYTES, Work, disk_of, image, mend, open, try_open, value};
+use crate::common::{Image, Work, disk_of, image, mend, open, try_open, value};
 
 const FIRST_SEGMENT: &str = "log/0000000000000001.seg";
 
@@ -29,6 +28,15 @@ fn put(segment: &mut [u8], at: usize, record: &LogRecord<'_>, epoch: u64) {
     let mut bytes = Vec::new();
     EncodedRecord::new(record).append_to(lsn(at as u64), epoch, &mut bytes);
     segment[at..at + bytes.len()].copy_from_slice(&bytes);
+}
+
+/// Puts a restart record behind the end of the log, that of a run that did nothing else.
+fn put_restart(image: &mut Image, epoch: u64, next_txn: TxnId) {
+    let segment = image.get_mut(FIRST_SEGMENT).unwrap();
+    let end = mend::records(segment).last().unwrap().end.next_multiple_of(8);
+    let previous = Some(EpochStart { lsn: lsn(4096), epoch: 1 });
+    let restart = Restart { durable_lsn: lsn(end as u64), epoch, previous, next_txn };
+    put(segment, end, &LogRecord::Restart(restart), epoch);
 }
 
 /// Changes both slots of the control file.
@@ -129,12 +137,15 @@ fn a_sequence_without_a_next_is_refused_and_nothing_is_lost() {
 #[test]
 fn the_highest_epoch_in_the_log_is_refused() {
     let mut image = crashed();
-    let SlotState::Valid(master) = read_slot(&image["control"]) else { panic!("a valid slot") };
-    let segment = image.get_mut(FIRST_SEGMENT).unwrap();
-    let end = mend::records(segment).last().unwrap().end.next_multiple_of(8);
-    let previous = Some(EpochStart { lsn: master.checkpoint_lsn, epoch: master.checkpoint_epoch });
-    let epoch = u64::MAX;
-    let restart = Restart { durable_lsn: lsn(end as u64), epoch, previous, next_txn: txn(100) };
-    put(segment, end, &LogRecord::Restart(restart), epoch);
+    put_restart(&mut image, u64::MAX, txn(100));
     assert_damaged(&image);
+}
+
+/// The last transaction number there is was given out, and then there was none for the next: a panic.
+#[test]
+fn a_transaction_number_that_leaves_none_for_others_is_refused() {
+    let mut image = crashed();
+    put_restart(&mut image, 100, txn(u64::MAX));
+    let error = assert_damaged(&image);
+    assert!(error.contains("leaves none for others"), "{error}");
 }

@@ -275,8 +275,7 @@ impl<'s> LogScan<'s> {
     pub fn witness_of_damage(&mut self) -> Result<Option<(Lsn, Lsn)>> {
         let hole = self.position();
         let geometry = self.segments.geometry();
-        let Some(numbers) = self.segments.numbers() else { return Ok(None) };
-        for number in geometry.segment_of(hole.get())..=*numbers.end() {
+        for number in self.segments.numbers_in(geometry.segment_of(hole.get())..) {
             if !self.loaded.load(number)? {
                 continue;
             }

@@ -1,16 +1,20 @@
 //! What fuzzing has found (`docs/fuzzing.md`), each as an input by hand.
 
-use aries::Error;
 use aries::disk::SimDisk;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use aries::Error;
 use aries::ids::{Lsn, PageId, TxnId};
 use aries::page::{PageOp, PageState};
 use aries::record::{
-    self, Commit, EncodedRecord, EndCheckpoint, EpochStart, LogRecord, Prepare, Restart,
-    TransactionLink, Undo, Update,
+    self, BeginCheckpoint, Commit, EncodedRecord, EndCheckpoint, EpochStart, LogRecord, Prepare,
+    Restart, TransactionLink, Undo, Update,
 };
 use aries::tables::TransactionEntry;
 
-use crate::common::{Image, Work, disk_of, image, mend, open, try_open, value};
+use crate::common::{Image, SEGMENT_BYTES, Work, disk_of, image, mend, open, try_open, value};
 
 const FIRST_SEGMENT: &str = "log/0000000000000001.seg";
 
@@ -37,6 +41,28 @@ fn put_restart(image: &mut Image, epoch: u64, next_txn: TxnId) {
     let previous = Some(EpochStart { lsn: lsn(4096), epoch: 1 });
     let restart = Restart { durable_lsn: lsn(end as u64), epoch, previous, next_txn };
     put(segment, end, &LogRecord::Restart(restart), epoch);
+}
+
+/// A log segment with this number, of the database that `image` is of, with nothing in it.
+fn empty_segment(image: &Image, number: u64) -> Vec<u8> {
+    let mut segment = image[FIRST_SEGMENT].clone();
+    segment[4096..].fill(0);
+    segment[32..40].copy_from_slice(&number.to_le_bytes());
+    mend::segment_header(&mut segment);
+    segment
+}
+
+/// Does it in another thread, and fails if that takes too long.
+fn in_time(test: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        test();
+        done.send(()).unwrap();
+    });
+    match is_done.recv_timeout(Duration::from_secs(60)) {
+        Err(RecvTimeoutError::Timeout) => panic!("it takes for ever"),
+        _ => thread.join().unwrap(),
+    }
 }
 
 /// Changes both slots of the control file.
@@ -148,4 +174,53 @@ fn a_transaction_number_that_leaves_none_for_others_is_refused() {
     put_restart(&mut image, 100, txn(u64::MAX));
     let error = assert_damaged(&image);
     assert!(error.contains("leaves none for others"), "{error}");
+}
+
+/// Behind the end of the log all segments up to the last one were looked for, one number after the other.
+#[test]
+fn a_segment_with_a_high_number_keeps_nobody_waiting() {
+    in_time(|| {
+        let mut image = crashed();
+        let (name, number) = ("log/0000099999999999.seg", 99_999_999_999);
+        let segment = empty_segment(&image, number);
+        image.insert(name.into(), segment);
+        drop(open(&disk_of(&image)));
+    });
+}
+
+/// A log that goes to the highest LSN there is: behind its last record an overflow.
+#[test]
+fn a_log_at_the_end_of_all_numbers_is_refused() {
+    let mut image = crashed();
+    let number = u64::MAX / SEGMENT_BYTES + 1;
+    let start = (number - 1) * SEGMENT_BYTES;
+    let mut segment = empty_segment(&image, number);
+    let (durable_lsn, begin_lsn, next_txn) = (lsn(4096), lsn(start + 4096), txn(1));
+    let records = [
+        LogRecord::BeginCheckpoint(BeginCheckpoint { durable_lsn, restart_lsn: lsn(4096) }),
+        LogRecord::EndCheckpoint(EndCheckpoint {
+            durable_lsn,
+            begin_lsn,
+            next_txn,
+            part: 0,
+            parts: 1,
+            dirty_pages: Vec::new(),
+            transactions: Vec::new(),
+        }),
+    ];
+    let mut bytes = Vec::new();
+    for record in &records {
+        let at = lsn(begin_lsn.get() + bytes.len() as u64);
+        EncodedRecord::new(record).append_to(at, 1, &mut bytes);
+    }
+    let at = lsn(begin_lsn.get() + bytes.len() as u64);
+    EncodedRecord::filler(segment.len() - 4096 - bytes.len()).append_to(at, 1, &mut bytes);
+    segment[4096..].copy_from_slice(&bytes);
+    image.insert(format!("log/{number:016}.seg"), segment);
+    change_control(&mut image, |slot| {
+        slot[64..72].copy_from_slice(&begin_lsn.get().to_le_bytes());
+        slot[72..80].copy_from_slice(&1_u64.to_le_bytes());
+        slot[80..88].copy_from_slice(&begin_lsn.get().to_le_bytes());
+    });
+    assert_damaged(&image);
 }

@@ -3,16 +3,11 @@
 
 use std::ops::Range;
 
-use aries::page;
-
 /// Bytes of a control slot that its checksum covers.
 const CONTROL_SLOT_BYTES: usize = 104;
 const SEGMENT_HEADER_BYTES: usize = 64;
 const FIRST_RECORD: usize = 4096;
 const RECORD_HEADER_BYTES: usize = 28;
-const DOUBLE_WRITE_HEADER_BYTES: usize = 28;
-const DOUBLE_WRITE_ENTRY_BYTES: usize = 20;
-const DOUBLE_WRITE_IMAGES: usize = 4096;
 
 /// The number that stands at `at`.
 fn number(bytes: &[u8], at: usize) -> Option<usize> {
@@ -48,25 +43,6 @@ pub fn record(record: &mut [u8], lsn: u64, epoch: u64) {
     let mixed = (lsn.wrapping_add(epoch) >> 32) as u32;
     let checksum = crc32fast::hash(&record[4..]) ^ mixed;
     record[..4].copy_from_slice(&checksum.to_le_bytes());
-}
-
-/// Mends a double-write file with pages of `page_size` bytes: the images, then what the header says
-/// of each, then the header.
-pub fn double_write(file: &mut [u8], page_size: usize) {
-    let count = number(file, 12).unwrap_or(0);
-    let images = file.len().saturating_sub(DOUBLE_WRITE_IMAGES) / page_size;
-    let entries = (DOUBLE_WRITE_IMAGES - DOUBLE_WRITE_HEADER_BYTES) / DOUBLE_WRITE_ENTRY_BYTES;
-    for index in 0..count.min(images).min(entries) {
-        let (head, rest) = file.split_at_mut(DOUBLE_WRITE_IMAGES);
-        let image = &mut rest[index * page_size..][..page_size];
-        page::seal(image);
-        let at = DOUBLE_WRITE_HEADER_BYTES + index * DOUBLE_WRITE_ENTRY_BYTES;
-        head[at..at + 8].copy_from_slice(&image[16..24]);
-        head[at + 8..at + 16].copy_from_slice(&image[8..16]);
-        head[at + 16..at + 20].copy_from_slice(&image[..4]);
-    }
-    let covered = count.min(entries) * DOUBLE_WRITE_ENTRY_BYTES + DOUBLE_WRITE_HEADER_BYTES;
-    mend(file, 8..12, covered);
 }
 
 /// Where the records of a segment lie in it, up to where no length leads on.

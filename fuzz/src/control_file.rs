@@ -64,7 +64,8 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(reopened(&disk).unwrap(), master);
     match control.update_both(|master| master.epoch += 1) {
         Ok(()) => assert_eq!(reopened(&disk).unwrap(), control.master()),
-        Err(error) => assert_eq!(reopened(&disk).unwrap(), master, "{error}"),
+        // One slot may have been written.
+        Err(error) => assert!(reopened(&disk).is_ok(), "{error}"),
     }
 }
 
@@ -87,6 +88,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
             seeds.extend(spoiled(&seed, fields.map(|byte| byte + 1)));
         }
         seeds.push([&[0][..], control].concat());
+        // Another version, and counters without a next, in both slots.
+        for (at, bytes) in [(8, 2_u64), (48, u64::MAX / 2), (56, u64::MAX / 2)] {
+            let mut seed = [&[COMPACT | MEND[0] | MEND[1]][..], &compact].concat();
+            for slot in seed[1..].chunks_mut(SLOT_BYTES) {
+                slot[at..at + 8].copy_from_slice(&bytes.to_le_bytes());
+            }
+            seeds.push(seed);
+        }
     }
     seeds.sort();
     seeds.dedup();

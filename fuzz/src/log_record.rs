@@ -14,7 +14,7 @@ use crate::{databases, mend};
 const LSN: u64 = 1 << 32;
 const EPOCH: u64 = 7;
 /// The bytes of a record that say the most about how the others are to be read.
-const SPOILED: usize = 72;
+const SPOILED: usize = 112;
 
 pub fn run(bytes: &[u8]) {
     let lsn = Lsn::new(LSN).unwrap();
@@ -70,7 +70,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
             let bytes = &image[&placed.segment][placed.range];
             let op = bytes.get(44).copied().unwrap_or(0);
             if bytes.len() <= 1024 && seen.insert((bytes[8], op.min(9))) {
+                // A few numbers of the kinds, and the fields behind them.
                 seeds.extend(spoiled(bytes, 8..SPOILED));
+                seeds.extend((0..14).map(|kind| [&bytes[..8], &[kind], &bytes[9..]].concat()));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! The first byte says where to begin: with the bytes that follow as a page, or with an empty page of
 //! some kind and size. Then follow operations, encoded as in the log.
 
-use aries::ids::{PageId, SlotId};
+use aries::ids::{PageId, SlotId, TxnId};
 use aries::page::{self, PageKind, PageOp, PageState, SlotState, space_map};
 use aries::record::{self, LogRecord, Undo};
 
@@ -90,6 +90,9 @@ fn look(bytes: &[u8]) {
         assert!(state.is_none_or(|state| !state.to_string().is_empty()));
     }
     if page::is_legal_size(bytes.len()) {
+        // No log can say this: the number cannot be stored.
+        let state = PageState::FreePending(TxnId::new(u64::MAX).unwrap());
+        assert!(PageOp::SetState { entry: 3, state }.check(bytes).is_err());
         let mut sealed = bytes.to_vec();
         page::seal(&mut sealed);
         assert_eq!(page::verify(&sealed, id).is_ok(), page::kind(bytes).is_some());
@@ -148,6 +151,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     }
     let used = full_page();
     seeds.extend(spoiled(&used, (1..80).chain([510, 511, 512])));
+    seeds.push(damaged_map());
     for number in 0..200 {
         seeds.push(random_ops(&mut Random::new(number)));
     }
@@ -178,6 +182,17 @@ fn full_page() -> Vec<u8> {
         PageOp::ClearGhost { slot }.encode(&mut seed);
         PageOp::MarkGhost { slot }.encode(&mut seed);
         PageOp::RemoveSlot { slot }.encode(&mut seed);
+    }
+    seed
+}
+
+/// A space map with an entry that is none, and operations on it.
+fn damaged_map() -> Vec<u8> {
+    let mut page = page::initial(PageId(0), PAGE_SIZE);
+    page[page::HEADER_SIZE + 3 * 8] = 2;
+    let mut seed = [&[ARBITRARY][..], &page].concat();
+    for entry in [0, 1, 3, 59] {
+        PageOp::SetState { entry, state: PageState::Free }.encode(&mut seed);
     }
     seed
 }

@@ -282,15 +282,51 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// Each database, as it is and with a few changes.
+/// How [`Arbitrary`] draws variant `variant` of `count`.
+fn variant(variant: u64, count: u64) -> [u8; 4] {
+    (((variant << 32) / count + 1) as u32).to_le_bytes()
+}
+
+/// Numbers as they are drawn.
+fn numbers() -> Vec<Vec<u8>> {
+    let number = |which, bytes: &[u8]| [&variant(which, 6)[..], bytes].concat();
+    let mut all: Vec<_> = [0, 1, 2, 3, 9, 60, 255].map(|small| number(0, &[small])).into();
+    all.extend([0, 8].map(|less| number(1, &[less])));
+    all.extend([0, 2, 4].map(|less| number(2, &[less])));
+    all.extend([16, 63].map(|power| number(3, &[power])));
+    all.extend([0, 5, 9, 40].map(|record| number(4, &[record, 0, 0])));
+    all
+}
+
+/// Each database, as it is, with each field of some kinds changed, and with a few random changes.
 pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
-    for database in 0..all().len() as u8 {
-        seeds.extend([0, 1, 4, 6, 16, 24].map(|how| vec![database, how, 0]));
+    for (database, Database { records, .. }) in (0..).zip(all()) {
         let mut random = Random::new(database.into());
+        seeds.extend([0, 1, 4, 6, 16, 24].map(|how| vec![database, how, 0]));
         for _ in 0..60 {
             let length = 12 * (1 + random.below(6));
             seeds.push([&[database, 0, 0][..], &random.bytes(length)].concat());
+        }
+        let mut seed = |which, at: &[u8], number: &[u8]| {
+            seeds.push([&[database, 0, 0][..], &variant(which, 15), at, number].concat());
+        };
+        for field in 0..22 {
+            // All numbers in both slots, some in one.
+            for number in numbers().iter().skip(usize::from(database) % 3).step_by(3) {
+                seed(8, &[0, field], number);
+            }
+            seed(8, &[1, field], &numbers()[1]);
+        }
+        for (page, at) in (0..4).flat_map(|page| (0..64).step_by(4).map(move |at| (page, at))) {
+            let number = &numbers()[random.below(18)];
+            seed(5, &[page, at], number);
+        }
+        for record in (0..records.len()).step_by(1 + records.len() / 25) {
+            for at in (0..56).step_by(8) {
+                let number = &numbers()[random.below(18)];
+                seed(0, &[record as u8, 0, at], number);
+            }
         }
     }
     seeds

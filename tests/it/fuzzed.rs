@@ -37,9 +37,17 @@ fn put(segment: &mut [u8], at: usize, record: &LogRecord<'_>, epoch: u64) {
 /// Puts a restart record behind the end of the log, that of a run that did nothing else.
 fn put_restart(image: &mut Image, epoch: u64, next_txn: TxnId) {
     let segment = image.get_mut(FIRST_SEGMENT).unwrap();
-    let end = mend::records(segment).last().unwrap().end.next_multiple_of(8);
-    let previous = Some(EpochStart { lsn: lsn(4096), epoch: 1 });
-    let restart = Restart { durable_lsn: lsn(end as u64), epoch, previous, next_txn };
+    let records = mend::records(segment);
+    let end = records.last().unwrap().end.next_multiple_of(8);
+    let runs = records.into_iter().filter_map(|range| {
+        let at = lsn(range.start as u64);
+        match record::decode(&segment[range]) {
+            Ok(LogRecord::Restart(run)) => Some(EpochStart { lsn: at, epoch: run.epoch }),
+            _ => None,
+        }
+    });
+    let (durable_lsn, previous) = (lsn(end as u64), runs.last());
+    let restart = Restart { durable_lsn, epoch, previous, next_txn };
     put(segment, end, &LogRecord::Restart(restart), epoch);
 }
 
@@ -223,4 +231,17 @@ fn a_log_at_the_end_of_all_numbers_is_refused() {
         slot[80..88].copy_from_slice(&begin_lsn.get().to_le_bytes());
     });
     assert_damaged(&image);
+}
+
+/// The control file counts fewer pages than the log has changed. Redo took the others from the file all the
+/// same, where they could not be written again: a panic.
+#[test]
+fn pages_beyond_the_counted_ones_are_refused() {
+    for pages in 1..3_u64 {
+        let mut image = crashed();
+        change_control(&mut image, |slot| slot[96..104].copy_from_slice(&pages.to_le_bytes()));
+        let error = try_open(&disk_of(&image)).map(|db| db.flush_pages()).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("counts"), "{error}");
+    }
 }

@@ -14,9 +14,6 @@ use crate::tables::{DirtyPageTable, TransactionEntry, TransactionState, Transact
 /// Pages with higher numbers have no bit in [`MetPages`], which so takes 16 MiB at most.
 const MOST_MET_PAGES: u64 = 1 << 27;
 
-/// No honest number of a transaction comes near: beyond it, the numbers of others could run out.
-const MOST_TXN: u64 = u64::MAX / 2;
-
 /// What is wrong with a record that contradicts what was read before.
 pub type Contradiction = &'static str;
 
@@ -130,7 +127,7 @@ impl Rebuilt {
 
     /// No transaction so far has the number `next` or a higher one, says a record.
     fn none_from(&mut self, next: TxnId) -> Result<(), Contradiction> {
-        if next.get() > MOST_TXN {
+        if next.get() > TxnId::LIMIT {
             return Err("a transaction number that leaves none for others");
         }
         self.next_txn = self.next_txn.max(next);

@@ -184,6 +184,28 @@ fn a_transaction_number_that_leaves_none_for_others_is_refused() {
     assert!(error.contains("leaves none for others"), "{error}");
 }
 
+/// The last number that readers believe was given out, and the next one was written: the database could not be
+/// opened any more.
+#[test]
+fn the_last_transaction_numbers_are_given_out_and_no_more() {
+    let mut image = crashed();
+    put_restart(&mut image, 100, txn(TxnId::LIMIT - 2));
+    let disk = disk_of(&image);
+    let db = open(&disk);
+    let (mut first, mut second) = (db.begin().unwrap(), db.begin().unwrap());
+    first.allocate_page().unwrap();
+    second.allocate_page().unwrap();
+    first.commit().unwrap();
+    for _ in 0..2 {
+        let error = db.begin().map(drop).unwrap_err();
+        assert!(error.to_string().contains("no transaction number left"), "{error}");
+    }
+    second.commit().unwrap();
+    db.checkpoint().unwrap();
+    drop(db);
+    drop(open(&disk));
+}
+
 /// Behind the end of the log all segments up to the last one were looked for, one number after the other.
 #[test]
 fn a_segment_with_a_high_number_keeps_nobody_waiting() {

@@ -267,3 +267,18 @@ fn pages_beyond_the_counted_ones_are_refused() {
         assert!(error.to_string().contains("counts"), "{error}");
     }
 }
+
+/// A restart record that names another run as the one before was believed; when the log was followed
+/// backwards the next time, the runs between were missing, and it could not be opened any more.
+#[test]
+fn a_restart_record_that_leaves_runs_out_is_refused() {
+    let mut image = crashed();
+    let segment = image.get_mut(FIRST_SEGMENT).unwrap();
+    let end = mend::records(segment).last().unwrap().end.next_multiple_of(8);
+    let previous = Some(EpochStart { lsn: lsn(4096), epoch: 1 });
+    let (durable_lsn, epoch) = (lsn(end as u64), 100);
+    let restart = Restart { durable_lsn, epoch, previous, next_txn: txn(100) };
+    put(segment, end, &LogRecord::Restart(restart), epoch);
+    let error = assert_damaged(&image);
+    assert!(error.contains("the run before: 000000004096"), "{error}");
+}

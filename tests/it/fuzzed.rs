@@ -39,14 +39,14 @@ fn put_restart(image: &mut Image, epoch: u64, next_txn: TxnId) {
     let segment = image.get_mut(FIRST_SEGMENT).unwrap();
     let records = mend::records(segment);
     let end = records.last().unwrap().end.next_multiple_of(8);
-    let runs = records.into_iter().filter_map(|range| {
+    let mut runs = records.into_iter().filter_map(|range| {
         let at = lsn(range.start as u64);
         match record::decode(&segment[range]) {
             Ok(LogRecord::Restart(run)) => Some(EpochStart { lsn: at, epoch: run.epoch }),
             _ => None,
         }
     });
-    let (durable_lsn, previous) = (lsn(end as u64), runs.last());
+    let (durable_lsn, previous) = (lsn(end as u64), runs.next_back());
     let restart = Restart { durable_lsn, epoch, previous, next_txn };
     put(segment, end, &LogRecord::Restart(restart), epoch);
 }

@@ -80,6 +80,10 @@ impl TxnId {
     /// The first transaction of a new database.
     pub const FIRST: Self = Self(NonZeroU64::MIN);
 
+    /// No record says that this number or a higher one was given out. No honest number comes near; of a
+    /// record that goes beyond, readers say that it is damaged.
+    pub const LIMIT: u64 = u64::MAX / 2;
+
     /// The transaction numbered `id`, or `None` for 0.
     #[must_use]
     pub const fn new(id: u64) -> Option<Self> {

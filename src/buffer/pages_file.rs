@@ -92,11 +92,17 @@ impl PagesFile {
         page.0.saturating_mul(self.page_size as u64)
     }
 
-    /// Reads a page and checks that it is whole and the right one.
+    /// Reads a page and checks that it is whole and the right one. What the file holds beyond the counted
+    /// pages is none.
     ///
     /// # Errors
     /// [`Error::Corrupt`] naming the page; those of the disk.
     pub fn read(&self, page: PageId, bytes: &mut [u8]) -> Result<()> {
+        let pages = self.pages();
+        if page.0 >= pages {
+            let found = format!("a control file that counts {pages} pages");
+            return Err(Error::corrupt(self.place(page), "a page of the file", found));
+        }
         self.read_unchecked(page, bytes)?;
         page::verify(bytes, page)
             .map_err(|fault| Error::corrupt(self.place(page), "a whole page", fault.to_string()))

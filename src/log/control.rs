@@ -5,6 +5,7 @@
 //! leaves the control file as it was before.
 //!
 //! Invariants:
+//! - nothing is written that a reader would not believe;
 //! - `checkpoint_lsn` is the begin record of a checkpoint that was durable, end records and all,
 //!   before the slot was written;
 //! - both slots carry the epoch of the current run before the run writes anything else;
@@ -13,6 +14,8 @@
 //!   be lost.
 //!
 //! Source: ARIES, section 5.4 (the master record).
+
+use std::path::PathBuf;
 
 use zerocopy::byteorder::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -104,11 +107,13 @@ impl MasterRecord {
         slot
     }
 
+    /// Whether its counters are such that a reader believes the slot.
+    fn can_be_read(&self) -> bool {
+        self.sequence <= COUNTER_LIMIT && self.epoch <= COUNTER_LIMIT
+    }
+
     fn from_slot(slot: &Slot) -> Option<Self> {
-        if slot.sequence.get() > COUNTER_LIMIT || slot.epoch.get() > COUNTER_LIMIT {
-            return None;
-        }
-        Some(Self {
+        let master = Self {
             database_id: slot.database_id.get(),
             page_size: slot.page_size.get(),
             segment_bytes: slot.segment_bytes.get(),
@@ -120,7 +125,8 @@ impl MasterRecord {
             clean_end_lsn: Lsn::new(slot.clean_end_lsn.get()),
             in_place_only: slot.in_place_only.get() != 0,
             pages: slot.pages.get(),
-        })
+        };
+        master.can_be_read().then_some(master)
     }
 }
 
@@ -181,6 +187,7 @@ pub fn newest_slot(slots: &[SlotState; 2]) -> Option<usize> {
 /// The control file of an open database.
 pub struct ControlFile {
     file: Arc<dyn DiskFile>,
+    path: PathBuf,
     /// The slot that counts, 0 or 1.
     newest: usize,
     slots: [Option<MasterRecord>; 2],
@@ -192,8 +199,8 @@ impl ControlFile {
     /// # Errors
     /// Those of the disk.
     pub fn create(disk: &dyn Disk, master: MasterRecord) -> Result<Self> {
-        let file = disk.create(CONTROL_FILE)?;
-        let mut control = Self { file, newest: 1, slots: [Some(master), Some(master)] };
+        let (file, path) = (disk.create(CONTROL_FILE)?, disk.location().join(CONTROL_FILE));
+        let mut control = Self { file, path, newest: 1, slots: [Some(master), Some(master)] };
         control.write_both(master)?;
         Ok(control)
     }
@@ -214,7 +221,7 @@ impl ControlFile {
             SlotState::Valid(master) => Some(master),
             _ => None,
         });
-        Ok(Self { file, newest, slots })
+        Ok(Self { file, path, newest, slots })
     }
 
     /// The master record that counts.
@@ -250,6 +257,7 @@ impl ControlFile {
     ///
     /// # Errors
     /// Those of the disk; the master record that counts after reopening is then the old or the new.
+    /// [`Error::Corrupt`] when a counter has gone as far as counters may: nothing is written then.
     pub fn update(&mut self, change: impl FnOnce(&mut MasterRecord)) -> Result<()> {
         let mut master = self.master();
         change(&mut master);
@@ -259,7 +267,7 @@ impl ControlFile {
     /// Makes a changed master record durable in both slots, one after the other.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// As [`ControlFile::update`].
     pub fn update_both(&mut self, change: impl FnOnce(&mut MasterRecord)) -> Result<()> {
         let mut master = self.master();
         change(&mut master);
@@ -273,6 +281,11 @@ impl ControlFile {
 
     fn write(&mut self, mut master: MasterRecord) -> Result<()> {
         master.sequence = self.master().sequence + 1;
+        if !master.can_be_read() {
+            let found = format!("sequence {}, epoch {}", master.sequence, master.epoch);
+            let place = Place::File(self.path.clone());
+            return Err(Error::corrupt(place, "counters that can go up by one", found));
+        }
         let older = 1 - self.newest;
         let mut block = [0; CONTROL_BLOCK];
         block[..size_of::<Slot>()].copy_from_slice(master.to_slot().as_bytes());
@@ -284,7 +297,7 @@ impl ControlFile {
     }
 }
 
-fn unreadable(path: std::path::PathBuf, states: [SlotState; 2], read: usize) -> Error {
+fn unreadable(path: PathBuf, states: [SlotState; 2], read: usize) -> Error {
     for state in states {
         if let SlotState::OtherVersion(found) = state {
             return Error::Mismatch {

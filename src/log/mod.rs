@@ -318,11 +318,8 @@ impl Log {
         self.poison.check()?;
         let geometry = self.segments.geometry();
         let keep = geometry.segment_of(oldest_required.get());
-        let Some(numbers) = self.segments.numbers() else { return Ok(()) };
-        for number in *numbers.start()..keep {
-            if self.segments.file(number).is_some() {
-                self.recycle(number).map_err(|error| self.poison.stop(error))?;
-            }
+        for number in self.segments.numbers_in(..keep) {
+            self.recycle(number).map_err(|error| self.poison.stop(error))?;
         }
         self.observers.emit(|| Event::LogTruncated { oldest_required });
         Ok(())

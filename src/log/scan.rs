@@ -164,8 +164,9 @@ impl<'s> LogScan<'s> {
         if let LogRecord::Restart(restart) = &record
             && (!self.begins_where_it_says(lsn, restart) || !self.epochs.restarted(lsn, restart))
         {
-            let expected = "a restart record of a higher epoch than any before, where that ended";
-            let found = format!("epoch {}, behind {}", restart.epoch, restart.durable_lsn);
+            let expected =
+                "a restart record of a higher epoch than the run before, where that ended";
+            let found = restart_in_words(restart);
             return Err(Error::corrupt(self.segments.place(lsn), expected, found));
         }
         Ok(record)
@@ -283,8 +284,7 @@ impl<'s> LogScan<'s> {
     pub fn witness_of_damage(&mut self) -> Result<Option<(Lsn, Lsn)>> {
         let hole = self.position();
         let geometry = self.segments.geometry();
-        let Some(numbers) = self.segments.numbers() else { return Ok(None) };
-        for number in geometry.segment_of(hole.get())..=*numbers.end() {
+        for number in self.segments.numbers_in(geometry.segment_of(hole.get())..) {
             if !self.loaded.load(number)? {
                 continue;
             }
@@ -317,18 +317,24 @@ impl<'s> LogScan<'s> {
 
 impl Epochs {
     /// Notes a restart record that a scan came upon; those known already are passed over. Gives
-    /// whether its epoch can be.
+    /// whether its epoch can be, and the run that it names as the one before is.
     fn restarted(&mut self, lsn: Lsn, restart: &Restart) -> bool {
         let epoch = restart.epoch;
         match self.last() {
             Some(last) if last.lsn >= lsn => self.at(lsn) == Some(epoch),
-            Some(last) if last.epoch >= epoch => false,
+            Some(last) if last.epoch >= epoch || restart.previous != Some(last) => false,
             _ => {
                 self.push_back(EpochStart { lsn, epoch }, restart.durable_lsn);
                 true
             }
         }
     }
+}
+
+fn restart_in_words(restart: &Restart) -> String {
+    let previous = restart.previous.map_or_else(|| "none".into(), |run| run.lsn.to_string());
+    let Restart { epoch, durable_lsn, .. } = restart;
+    format!("epoch {epoch}, behind {durable_lsn}, the run before: {previous}")
 }
 
 pub(super) fn is_filler(bytes: &[u8]) -> bool {

@@ -21,7 +21,7 @@
 //!   there is at least one prepared segment beyond that.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{RangeBounds, RangeInclusive};
 use std::path::PathBuf;
 
 use zerocopy::byteorder::little_endian::{U32, U64, U128};
@@ -39,6 +39,8 @@ pub const LOG_DIRECTORY: &str = "log";
 /// that writing records never writes the header again.
 pub const SEGMENT_HEADER_BYTES: u64 = HEADER_BLOCK as u64;
 
+/// No honest log comes near: beyond it, adding to an LSN could overflow.
+const MOST_LOG_BYTES: u64 = u64::MAX / 2;
 const MAGIC: [u8; 8] = *b"ARIESLOG";
 const VERSION: u32 = 1;
 const HEADER_BLOCK: usize = 4096;
@@ -151,7 +153,7 @@ impl Segments {
     }
 
     /// Opens the segments that are there and belong to the database, without changing any. Files
-    /// whose header says something else are left out; [`Segments::remove_strangers`] removes them.
+    /// whose header says something else, or whose number no log reaches, are left out; [`Segments::remove_strangers`] removes them.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when a segment was cut; those of the disk.
@@ -177,7 +179,8 @@ impl Segments {
             }
             names => names?,
         };
-        Ok(names.iter().filter_map(|name| number_of(name)).collect())
+        let numbers = names.iter().filter_map(|name| number_of(name));
+        Ok(numbers.filter(|number| self.geometry.end(*number) <= MOST_LOG_BYTES).collect())
     }
 
     fn header_is_valid(&self, number: u64, file: &dyn DiskFile) -> Result<bool> {
@@ -209,6 +212,13 @@ impl Segments {
         let files = self.files.lock();
         let (first, last) = (files.first_key_value()?, files.last_key_value()?);
         Some(*first.0..=*last.0)
+    }
+
+    /// The numbers of all segments in a range, ascending. (Between them may be any number of gaps, so nobody
+    /// counts from one to the next.)
+    #[must_use]
+    pub fn numbers_in(&self, range: impl RangeBounds<u64>) -> Vec<u64> {
+        self.files.lock().range(range).map(|(number, _)| *number).collect()
     }
 
     /// Where segment `number` is, for messages.
@@ -293,8 +303,7 @@ impl Segments {
     /// # Errors
     /// Those of the disk.
     pub fn make_names_durable(&self, current: u64) -> Result<()> {
-        let numbers: Vec<u64> = self.files.lock().range(current + 1..).map(|(n, _)| *n).collect();
-        for number in numbers {
+        for number in self.numbers_in(current + 1..) {
             let name = self.geometry.name(number);
             let aside = format!("{name}.renamed");
             self.disk.rename(&name, &aside)?;

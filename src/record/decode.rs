@@ -80,6 +80,14 @@ pub fn verify(record: &[u8], lsn: Lsn, epoch: u64) -> bool {
         && crc32fast::hash(&record[4..]) ^ mixed(lsn, epoch) == header.crc.get()
 }
 
+pub(super) fn yes_or_no(byte: u8) -> Result<bool, RecordFault> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => fault(format!("{byte} is neither yes nor no")),
+    }
+}
+
 fn state_of(byte: u8) -> Result<TransactionState, RecordFault> {
     match byte {
         0 => Ok(TransactionState::Active),
@@ -146,6 +154,9 @@ pub fn decode(bytes: &[u8]) -> Result<LogRecord<'_>, RecordFault> {
     if link.is_none() && header.prev_lsn.get() != 0 {
         return fault("a record of no transaction with a prev_lsn");
     }
+    if header.reserved != [0; 3] {
+        return fault("bytes that are always zero are not");
+    }
     if header.kind == FILLER {
         return Ok(LogRecord::Filler);
     }
@@ -181,7 +192,7 @@ fn decode_transactional<'a>(
                 link,
                 durable_lsn: some_lsn(commit.durable_lsn, "durable_lsn")?,
                 wall_time_micros: commit.wall_time_micros.get(),
-                frees_pages: commit.frees_pages != 0,
+                frees_pages: yes_or_no(commit.frees_pages)?,
             })
         }
         ROLLBACK => LogRecord::Rollback(Rollback { link }),
@@ -233,17 +244,22 @@ fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, Reco
             let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
             LogRecord::PageImage(PageImage { page: PageId(page.page.get()), prev_page_lsn, op })
         }
-        RESTART => {
-            let restart: &RestartBody = body.take()?;
-            LogRecord::Restart(Restart {
-                durable_lsn: some_lsn(restart.durable_lsn, "durable_lsn")?,
-                epoch: restart.epoch.get(),
-                next_txn: some_txn(restart.next_txn, "next_txn")?,
-                previous: Lsn::new(restart.previous_lsn.get())
-                    .map(|lsn| EpochStart { lsn, epoch: restart.previous_epoch.get() }),
-            })
-        }
+        RESTART => LogRecord::Restart(decode_restart(body.take()?)?),
         kind => return fault(format!("{kind} is no kind of log record")),
+    })
+}
+
+fn decode_restart(restart: &RestartBody) -> Result<Restart, RecordFault> {
+    let previous = Lsn::new(restart.previous_lsn.get());
+    let epoch = restart.previous_epoch.get();
+    if previous.is_none() && epoch != 0 {
+        return fault("an epoch of a run before, and no such run");
+    }
+    Ok(Restart {
+        durable_lsn: some_lsn(restart.durable_lsn, "durable_lsn")?,
+        epoch: restart.epoch.get(),
+        next_txn: some_txn(restart.next_txn, "next_txn")?,
+        previous: previous.map(|lsn| EpochStart { lsn, epoch }),
     })
 }
 
@@ -287,6 +303,9 @@ fn decode_transaction_line(
     }
     if entry.first_lsn.is_none() != entry.last_lsn.is_none() {
         return fault("a transaction's LSNs contradict each other");
+    }
+    if line.reserved != [0; 7] {
+        return fault("bytes that are always zero are not");
     }
     Ok((some_txn(line.txn, "transaction")?, entry))
 }

@@ -20,7 +20,9 @@
 //!   on (`undo_next_lsn`, 0 for nil);
 //! - commit, end, prepare, checkpoint and restart records carry `durable_lsn`, up to where the log was
 //!   durable when they were appended: later they bear witness that bytes below it had been durable;
-//! - decoding arbitrary bytes gives a record or a fault, never a panic.
+//! - decoding arbitrary bytes gives a record or a fault, never a panic;
+//! - there is one encoding of each record: what decodes encodes to the same bytes, but for what filler
+//!   holds, which nobody reads.
 //!
 //! Source: ARIES, section 4.1 (log records), 5.2 (compensation records), 5.4 (checkpoints), 6.1 (prepare
 //! records), 9 (nested top actions).

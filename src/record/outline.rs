@@ -40,7 +40,8 @@ pub fn outline(bytes: &[u8], lsn: Lsn) -> Option<ChangeOutline> {
     let prev_lsn = Lsn::new(header.prev_lsn.get());
     let link = TxnId::new(header.txn.get()).map(|txn| TransactionLink { txn, prev_lsn });
     let before = |target: Option<Lsn>| target < Some(lsn);
-    let sound = link.is_none() == (header.kind == PAGE_IMAGE)
+    let sound = header.reserved == [0; 3]
+        && link.is_none() == (header.kind == PAGE_IMAGE)
         && (link.is_some() || prev_lsn.is_none())
         && before(prev_lsn)
         && before(Lsn::new(page.prev_page_lsn.get()))

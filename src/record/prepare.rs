@@ -4,7 +4,7 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use super::TransactionLink;
-use super::decode::{Body, RecordFault, fault, some_lsn};
+use super::decode::{Body, RecordFault, fault, some_lsn, yes_or_no};
 use super::layout::{
     HEADER_BYTES, LOCK_ON_EXISTENCE, LOCK_ON_RECORD, LOCKED_EXCLUSIVE, LOCKED_SHARED, LockLine,
     PrepareBody,
@@ -114,7 +114,7 @@ pub(super) fn decode<'a>(
         part: fields.part.get(),
         parts: fields.parts.get(),
         global_id,
-        frees_pages: fields.frees_pages != 0,
+        frees_pages: yes_or_no(fields.frees_pages)?,
         locks,
     })
 }

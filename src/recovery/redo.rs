@@ -49,7 +49,8 @@ impl Redo {
         let reread = distrust::must_reread(&control, &config);
         let rewrite = config.log_block == LogBlock::Rewritten || !reread;
         let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
-        let epoch = control.highest_epoch().max(logged) + 1;
+        // Beyond the highest epoch there is none: the control file refuses to go on.
+        let epoch = control.highest_epoch().max(logged).saturating_add(1);
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;

@@ -116,13 +116,27 @@ impl Rebuilt {
                     self.ended.insert(end.link.txn);
                 }
             }
-            LogRecord::Restart(restart) => self.next_txn = self.next_txn.max(restart.next_txn),
+            LogRecord::Restart(restart) => self.none_from(restart.next_txn)?,
             LogRecord::EndCheckpoint(end) if end.begin_lsn == self.begin_lsn => {
                 self.read_end_checkpoint(lsn, end)?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// No transaction so far has the number `next` or a higher one, says a record.
+    fn none_from(&mut self, next: TxnId) -> Result<(), Contradiction> {
+        if next.get() > TxnId::LIMIT {
+            return Err("a transaction number that leaves none for others");
+        }
+        self.next_txn = self.next_txn.max(next);
+        Ok(())
+    }
+
+    /// There was a transaction with this number.
+    fn seen(&mut self, txn: TxnId) -> Result<(), Contradiction> {
+        self.none_from(TxnId::new(txn.get().saturating_add(1)).unwrap_or(txn))
     }
 
     fn dirtied(&mut self, page: PageId, lsn: Lsn) {
@@ -143,8 +157,7 @@ impl Rebuilt {
             return Err("a record of a transaction that has ended");
         }
         let complete = self.is_complete();
-        let after = link.txn.get().checked_add(1).and_then(TxnId::new);
-        self.next_txn = self.next_txn.max(after.ok_or("a transaction number without a next")?);
+        self.seen(link.txn)?;
         let entry = self.transactions.entry(link.txn);
         let known = entry.last_lsn.is_some();
         if known && entry.last_lsn != link.prev_lsn {
@@ -171,7 +184,7 @@ impl Rebuilt {
             return Err("a part of the checkpoint that is not the next one");
         }
         self.parts = (end.part + 1, end.parts);
-        self.next_txn = self.next_txn.max(end.next_txn);
+        self.none_from(end.next_txn)?;
         for (page, rec_lsn) in &end.dirty_pages {
             if *rec_lsn > lsn {
                 return Err("a rec_lsn from the future");
@@ -198,8 +211,7 @@ impl Rebuilt {
         if self.ended.contains(&txn) {
             return Ok(()); // It ended after the copy was taken: it is not raised again.
         }
-        let after = txn.get().checked_add(1).and_then(TxnId::new);
-        self.next_txn = self.next_txn.max(after.ok_or("a transaction number without a next")?);
+        self.seen(txn)?;
         match self.transactions.get(txn) {
             None => self.transactions.insert(txn, *copy),
             Some(read) if read.last_lsn < copy.last_lsn => {

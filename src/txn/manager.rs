@@ -91,14 +91,15 @@ impl TransactionManager {
     /// Begins a transaction. Nothing is logged before it changes something.
     ///
     /// # Errors
-    /// [`crate::Error::Poisoned`].
-    ///
-    /// # Panics
-    /// After 2^64 transactions.
+    /// [`Error::Poisoned`]; [`Error::InvalidInput`] after 2^63 transactions.
     pub fn begin(self: &Arc<Self>) -> Result<Transaction> {
         self.log.poison().check()?;
-        let id = TxnId::new(self.next.fetch_add(1, Ordering::AcqRel));
-        Ok(self.adopt(id.expect("transaction numbers do not run out"), TransactionEntry::new()))
+        let after = |next| (next < TxnId::LIMIT).then_some(next + 1);
+        let given = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, after);
+        match given.ok().and_then(TxnId::new) {
+            Some(id) => Ok(self.adopt(id, TransactionEntry::new())),
+            None => Err(Error::InvalidInput("there is no transaction number left".into())),
+        }
     }
 
     /// Takes over a transaction that restart found without an end record.

@@ -6,10 +6,12 @@
 //! - [`Story`]: a history of a few transactions on prepared pages, told with the names of a page of
 //!   paper: `U(T1,P2)`, `CLR(3)->1`, `End T2`;
 //! - [`Forge`]: the same, with log records written by hand;
-//! - [`Image`] and [`Work`]: all files of a database, and the records that it acknowledged.
+//! - [`Image`] and [`Work`]: all files of a database, and the records that it acknowledged;
+//! - [`mend`]: right checksums over wrong bytes. (Shared, like the images, with the fuzz targets.)
 
 mod forge;
 mod images;
+pub mod mend;
 mod story;
 mod watched;
 

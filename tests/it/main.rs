@@ -10,6 +10,7 @@ mod demo;
 mod distrust;
 mod file_disk;
 mod full_logs;
+mod fuzzed;
 mod histories;
 #[cfg(feature = "cli")]
 mod kill;

@@ -4,7 +4,7 @@ use aries::Error;
 use aries::disk::SimDisk;
 
 use super::{assert_names, closed, crashed, open_twice};
-use crate::common::{Image, Work, disk_of, image, options, try_open};
+use crate::common::{Image, Work, disk_of, image, mend, options, try_open};
 
 const CONTROL_BLOCK: usize = 4096;
 const SLOT_BYTES: usize = 104;
@@ -47,7 +47,7 @@ fn another_format_version_is_refused_by_name() {
     let control = image.get_mut("control").unwrap();
     for slot in control.chunks_exact_mut(CONTROL_BLOCK) {
         slot[8..12].copy_from_slice(&77_u32.to_le_bytes());
-        mend(slot);
+        mend::control_slot(slot);
     }
     let error = open_twice(&image, &work).unwrap_err();
     assert!(
@@ -55,13 +55,6 @@ fn another_format_version_is_refused_by_name() {
         "{error}"
     );
     assert_names(&error, "control");
-}
-
-/// Stores the right checksum in a control slot.
-pub fn mend(slot: &mut [u8]) {
-    slot[12..16].fill(0);
-    let checksum = crc32fast::hash(&slot[..SLOT_BYTES]);
-    slot[12..16].copy_from_slice(&checksum.to_le_bytes());
 }
 
 #[test]

@@ -6,9 +6,8 @@ use std::process::Command;
 use aries::log::{SlotState, read_slot};
 use aries::page;
 
-use super::damaged_files::mend;
 use super::{closed, crashed};
-use crate::common::{Image, PAGE_SIZE, Work, disk_of, try_open};
+use crate::common::{Image, PAGE_SIZE, Work, disk_of, mend, try_open};
 
 /// The generator xorshift64*.
 struct Random(u64);
@@ -147,7 +146,7 @@ fn control_fields_that_no_engine_wrote_behind_right_checksums() {
         let number = random.odd_number();
         for slot in image.get_mut("control").unwrap().chunks_exact_mut(4096) {
             slot[field..field + 8].copy_from_slice(&number.to_le_bytes());
-            mend(slot);
+            mend::control_slot(slot);
         }
     });
 }
@@ -183,35 +182,12 @@ fn page_bodies_that_no_engine_wrote_behind_right_checksums() {
     assert!(opened > 0, "what is closed needs no page to open");
 }
 
-/// The checksum of a log record covers byte 4 on, its LSN, and its epoch: see `docs/format.md`.
-fn mend_record(record: &mut [u8], lsn: u64, epoch: u64) {
-    let lsn = lsn.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let epoch = epoch.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
-    let mixed = u32::try_from(lsn.wrapping_add(epoch) >> 32).unwrap();
-    let checksum = crc32fast::hash(&record[4..]) ^ mixed;
-    record[..4].copy_from_slice(&checksum.to_le_bytes());
-}
-
-/// Offsets and lengths of the records in a segment.
-fn records(segment: &[u8]) -> Vec<(usize, usize)> {
-    let mut at = 4_096;
-    let mut found = Vec::new();
-    while let Some(length) = segment.get(at + 4..at + 8) {
-        let length = u32::from_le_bytes(length.try_into().unwrap()) as usize;
-        if length == 0 {
-            break;
-        }
-        found.push((at, length));
-        at += length.next_multiple_of(8);
-    }
-    found
-}
-
 /// Changes a field or a byte of a record, not its length, and mends its checksum.
 fn spoil_record(random: &mut Random, segment: &mut [u8], epoch: u64) {
-    let records = records(segment);
-    let (at, length) = records[random.below(records.len())];
-    let record = &mut segment[at..at + length];
+    let records = mend::records(segment);
+    let range = records[random.below(records.len())].clone();
+    let (lsn, length) = (range.start as u64, range.len());
+    let record = &mut segment[range];
     if random.below(2) == 0 {
         let field = 12 + 8 * random.below((length - 12) / 8);
         let end = (field + 8).min(length);
@@ -220,7 +196,7 @@ fn spoil_record(random: &mut Random, segment: &mut [u8], epoch: u64) {
     } else {
         record[8 + random.below(length - 8)] = random.next() as u8;
     }
-    mend_record(record, at as u64, epoch);
+    mend::record(record, lsn, epoch);
 }
 
 #[test]

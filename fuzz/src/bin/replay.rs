@@ -1,0 +1,46 @@
+//! Runs targets without a fuzzer: `replay` feeds each file of `corpus/TARGET` to its target, `replay TARGET
+//! FILE…` only these files to that one.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use std::{env, fs, io, panic};
+
+use aries_fuzz::{TARGETS, run};
+
+fn replay(target: &str, files: &[PathBuf]) -> io::Result<()> {
+    let began = Instant::now();
+    let mut slowest = (0.0, None);
+    for file in files {
+        let bytes = fs::read(file)?;
+        let began = Instant::now();
+        if let Err(panic) = panic::catch_unwind(|| run(target, &bytes)) {
+            eprintln!("{} fails", file.display());
+            panic::resume_unwind(panic);
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        if seconds > slowest.0 {
+            slowest = (seconds, Some(file));
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let slowest = slowest.1.map_or(String::new(), |file| {
+        format!(", the slowest {:.3} s: {}", slowest.0, file.display())
+    });
+    println!("{target}: {} inputs in {seconds:.1} s{slowest}", files.len());
+    Ok(())
+}
+
+fn main() -> io::Result<()> {
+    let mut arguments = env::args().skip(1);
+    if let Some(target) = arguments.next() {
+        return replay(&target, &arguments.map(PathBuf::from).collect::<Vec<_>>());
+    }
+    for target in TARGETS {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
+        let entries = fs::read_dir(corpus)?.collect::<io::Result<Vec<_>>>()?;
+        let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+        files.sort();
+        replay(target.name, &files)?;
+    }
+    Ok(())
+}

@@ -102,7 +102,7 @@ fn look(bytes: &[u8]) {
 }
 
 fn apply(op: PageOp<'_>, page: &mut Vec<u8>) {
-    assert!(!format!("{op} {}", op.name()).is_empty());
+    assert!(!format!("{op:?} {}", op.name()).is_empty());
     let before = page.clone();
     let was_sound = page::check_structure(&before).is_ok();
     let checked = op.check(&before);
@@ -115,16 +115,16 @@ fn apply(op: PageOp<'_>, page: &mut Vec<u8>) {
     assert_eq!(page[8..24], before[8..24], "LSN and id stay");
     let is_sound = page::check_structure(page).is_ok();
     let anew = matches!(op, PageOp::Image { .. });
-    assert!(is_sound || !was_sound || anew, "{op} makes a sound page unsound");
+    assert!(is_sound || !was_sound || anew, "{op:?} makes a sound page unsound");
     let Some(inverse) = op.inverse(&before) else { return };
     let mut restored = page.clone();
     let undone = inverse.apply(&mut restored);
     if was_sound {
         undone.unwrap();
-        assert_eq!(records(&restored), records(&before), "{op}, {inverse}");
+        assert_eq!(records(&restored), records(&before), "{op:?}, {inverse:?}");
         page::check_structure(&restored).unwrap();
         let in_place = !matches!(op, PageOp::InsertSlot { .. } | PageOp::RemoveSlot { .. });
-        assert!(!in_place || restored == before, "{op}, {inverse}");
+        assert!(!in_place || restored == before, "{op:?}, {inverse:?}");
     }
 }
 

@@ -392,3 +392,16 @@ fn number_of(name: &str) -> Option<u64> {
     }
     digits.parse().ok().filter(|number| *number > 0)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::number_of;
+
+    #[test]
+    fn segments_have_numbers_from_1_on_and_16_digits() {
+        assert_eq!(number_of("0000000000000001.seg"), Some(1));
+        for name in ["0000000000000000.seg", "1.seg", "+000000000000001.seg", "0000000000000001"] {
+            assert_eq!(number_of(name), None, "{name}");
+        }
+    }
+}

@@ -54,3 +54,19 @@ fn a_pool_of_16_frames_over_10_000_pages_works() {
         txn.commit().unwrap();
     }
 }
+
+/// A deferred commit that nobody waits for is made durable by the next round of background work.
+#[test]
+fn a_step_makes_deferred_commits_durable() {
+    let disk = SimDisk::new();
+    let db = open(&disk);
+    let mut txn = db.begin().unwrap();
+    let page = txn.allocate_page().unwrap();
+    let slot = txn.insert_record(page, b"deferred").unwrap();
+    let ticket = txn.commit_deferred().unwrap();
+    assert!(!ticket.is_durable());
+    assert!(db.step().unwrap() && ticket.is_durable());
+    let db = open(&disk.crash(&Survivors::None));
+    let found = db.begin().unwrap().read_record(page, slot).unwrap();
+    assert_eq!(found.as_deref(), Some(&b"deferred"[..]));
+}

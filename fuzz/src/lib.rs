@@ -47,7 +47,16 @@ macro_rules! targets {
     };
 }
 
-targets!(checkpoint_tables, control_file, log_record, log_scan, page, restart, restart_mutated, script,);
+targets!(
+    checkpoint_tables,
+    control_file,
+    log_record,
+    log_scan,
+    page,
+    restart,
+    restart_mutated,
+    script,
+);
 
 /// Runs a target on one input.
 ///

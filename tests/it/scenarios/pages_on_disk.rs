@@ -125,6 +125,7 @@ fn torn_page() {
         let after = open(&disk.crash(&Survivors::Chosen(chosen.into_iter().collect())));
         let torn = usize::from((1..4).contains(&written));
         assert_eq!(after.restart_report().pages_torn, torn, "{written} sectors written");
+        assert_eq!(after.restart_report().pages_rewritten, 1);
         assert_eq!(read_page_records(&after, PAGE), [[b'b'; RECORD]]);
     }
 }

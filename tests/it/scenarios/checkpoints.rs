@@ -148,6 +148,7 @@ fn checkpoint_spans_records() {
     let read: BTreeMap<_, _> = trace.events().iter().filter_map(is_from_checkpoint).collect();
     assert_eq!(read, pages);
     assert_eq!(after.restart_report().undo.compensations, MANY_TRANSACTIONS);
+    assert_eq!(after.restart_report().undo.ended as u64, MANY_TRANSACTIONS);
     for page in pages.keys() {
         assert_eq!(read_page_records(&after, *page), [b"aaaa", b"aaaa"]);
     }

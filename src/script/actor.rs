@@ -8,9 +8,11 @@
 //!
 //! - An actor does one order at a time, and replies once to each.
 //! - Dropping it ends the thread; a transaction that has not ended is rolled back then, as far as the disk
-//!   lets it. Before an actor that waits is dropped, the engine must have been stopped.
+//!   lets it. One that waits for a lock ends when it gets the lock, or when the engine is stopped: so all are
+//!   told to end before one is waited for.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 
@@ -101,6 +103,32 @@ impl Actor {
 
     fn waits_for_a_lock(&self, db: &Db) -> bool {
         db.locks().iter().any(|lock| lock.waiters.iter().any(|(txn, _)| *txn == self.id))
+    }
+}
+
+/// The transactions under way, by name.
+///
+/// Dropped, all are told to end before any is waited for: one may wait for a lock that another holds.
+#[derive(Default)]
+pub struct Actors(BTreeMap<String, Actor>);
+
+impl Deref for Actors {
+    type Target = BTreeMap<String, Actor>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Actors {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Drop for Actors {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(|actor| actor.orders = None);
     }
 }
 

@@ -1,9 +1,8 @@
 //! Runs statements.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::actor::Actor;
+use super::actor::{Actor, Actors};
 use super::crash::{Gate, Home};
 use super::forge::{CrashedLog, Forge};
 use super::names::Names;
@@ -49,7 +48,7 @@ pub struct Session {
 /// An open database.
 pub(super) struct Running {
     /// Dropped first: what is under way is rolled back, as far as the disk lets it.
-    pub(super) actors: BTreeMap<String, Actor>,
+    pub(super) actors: Actors,
     pub(super) begun: Option<Begun>,
     pub(super) tickets: Vec<CommitTicket>,
     pub(super) db: Db,
@@ -260,7 +259,7 @@ impl Session {
         let options = self.settings.options(self.home.is_simulated());
         let db = options.observer(Arc::new(observer)).open_on(self.home.disk(&gate)?)?;
         self.running =
-            Some(Running { actors: BTreeMap::new(), begun: None, tickets: Vec::new(), db, gate });
+            Some(Running { actors: Actors::default(), begun: None, tickets: Vec::new(), db, gate });
         Ok(())
     }
 

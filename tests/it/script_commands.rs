@@ -78,6 +78,25 @@ fn the_shell_works_in_a_directory_and_recovers_it() {
     assert!(told(&done.stderr).contains("needs a simulated disk"), "{done:?}");
 }
 
+/// One transaction waits for another, and that one for a third: the end comes all the same.
+#[test]
+fn a_session_ends_though_transactions_wait_for_each_other() {
+    for end in [Session::end, |session| {
+        drop(session);
+        Ok(())
+    }] {
+        let mut session = Session::simulated();
+        let lines = "fill pages=2 records=1\nT3: begin\nT3: write P1.0 0 x\nT2: begin\n\
+                     T2: write P2.0 0 x\nT2: read P1.0\nT1: begin\nT1: read P2.0";
+        for (index, line) in lines.lines().enumerate() {
+            let statement = Statement::parse_line(index + 1, line).unwrap().unwrap();
+            let output = session.perform(&statement).unwrap();
+            assert_eq!(output.starts_with("waits"), line.contains("read"), "{line}: {output}");
+        }
+        end(session).unwrap();
+    }
+}
+
 /// Words that can stand in statements, right or wrong.
 const WORDS: &[&str] = &[
     "P0",

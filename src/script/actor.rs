@@ -12,7 +12,6 @@
 //!   told to end before one is waited for.
 
 use std::collections::BTreeMap;
-use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 
@@ -72,6 +71,16 @@ impl Actor {
         self.is_waiting
     }
 
+    /// Takes no more orders: it ends, as soon as it gets the lock that it may wait for.
+    pub fn leave(&mut self) {
+        self.orders = None;
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Gives an order; [`Actor::settle`] tells what comes of it.
     pub fn order(&mut self, action: Action) {
         if let Some(orders) = &self.orders {
@@ -101,34 +110,9 @@ impl Actor {
         }
     }
 
-    fn waits_for_a_lock(&self, db: &Db) -> bool {
+    /// Whether it stands in the lock table as one who waits.
+    pub fn waits_for_a_lock(&self, db: &Db) -> bool {
         db.locks().iter().any(|lock| lock.waiters.iter().any(|(txn, _)| *txn == self.id))
-    }
-}
-
-/// The transactions under way, by name.
-///
-/// Dropped, all are told to end before any is waited for: one may wait for a lock that another holds.
-#[derive(Default)]
-pub struct Actors(BTreeMap<String, Actor>);
-
-impl Deref for Actors {
-    type Target = BTreeMap<String, Actor>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl DerefMut for Actors {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
-    }
-}
-
-impl Drop for Actors {
-    fn drop(&mut self) {
-        self.0.values_mut().for_each(|actor| actor.orders = None);
     }
 }
 

@@ -65,7 +65,7 @@ struct GateState {
 }
 
 impl Gate {
-    fn shut(&self) {
+    pub(super) fn shut(&self) {
         self.0.lock().is_shut = true;
     }
 
@@ -97,9 +97,7 @@ impl Session {
     /// The process dies.
     pub(super) fn kill(&mut self) -> Result<()> {
         let Some(running) = &self.running else { return refused("the database is not open") };
-        running.gate.shut();
-        // Stops the engine, so that whoever waits for a lock is woken.
-        let _ = running.db.checkpoint();
+        running.stop();
         self.stop();
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Runs statements.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::actor::{Actor, Actors};
+use super::actor::Actor;
 use super::crash::{Gate, Home};
 use super::forge::{CrashedLog, Forge};
 use super::names::Names;
@@ -47,12 +48,44 @@ pub struct Session {
 
 /// An open database.
 pub(super) struct Running {
-    /// Dropped first: what is under way is rolled back, as far as the disk lets it.
-    pub(super) actors: Actors,
+    /// What is under way is rolled back at the end, as far as the disk lets it.
+    pub(super) actors: BTreeMap<String, Actor>,
     pub(super) begun: Option<Begun>,
     pub(super) tickets: Vec<CommitTicket>,
     pub(super) db: Db,
     pub(super) gate: Arc<Gate>,
+}
+
+impl Running {
+    /// Ends all transactions, however they wait for each other. Who waits for one in doubt would do so for ever:
+    /// then the engine is stopped, and this gives `false`.
+    fn end_transactions(&mut self) -> bool {
+        self.actors.values_mut().for_each(Actor::leave);
+        let mut went_well = true;
+        loop {
+            let mut left = self.actors.values().filter(|actor| !actor.has_ended()).peekable();
+            if left.peek().is_none() {
+                return went_well;
+            }
+            if left.all(|actor| actor.waits_for_a_lock(&self.db)) {
+                self.stop();
+                went_well = false;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Nothing reaches the disk any more, and whoever waits for a lock is woken.
+    pub(super) fn stop(&self) {
+        self.gate.shut();
+        let _ = self.db.checkpoint();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end_transactions();
+    }
 }
 
 pub(super) fn refused<T>(reason: impl Into<String>) -> Result<T> {
@@ -259,7 +292,7 @@ impl Session {
         let options = self.settings.options(self.home.is_simulated());
         let db = options.observer(Arc::new(observer)).open_on(self.home.disk(&gate)?)?;
         self.running =
-            Some(Running { actors: Actors::default(), begun: None, tickets: Vec::new(), db, gate });
+            Some(Running { actors: BTreeMap::new(), begun: None, tickets: Vec::new(), db, gate });
         Ok(())
     }
 
@@ -320,11 +353,14 @@ impl Session {
     /// Rolls back what is under way, and closes the database if it is open.
     ///
     /// # Errors
-    /// Those of closing it; nothing that was acknowledged is lost.
+    /// Those of closing it; nothing that was acknowledged is lost. [`Error::InvalidInput`] if somebody waits
+    /// for a transaction in doubt: the next open recovers the database then.
     pub fn end(mut self) -> Result<()> {
-        let Some(Running { actors, db, .. }) = self.running.take() else { return Ok(()) };
-        drop(actors);
-        db.close()
+        let Some(mut running) = self.running.take() else { return Ok(()) };
+        if !running.end_transactions() {
+            return refused("not closed: somebody waited for a transaction in doubt");
+        }
+        running.db.clone().close()
     }
 
     /// Whatever is in memory is gone.

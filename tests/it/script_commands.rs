@@ -97,6 +97,18 @@ fn a_session_ends_though_transactions_wait_for_each_other() {
     }
 }
 
+/// Nobody decides upon the transaction that it waits for: the session ends, and says that nothing was closed.
+#[test]
+fn a_session_ends_though_somebody_waits_for_a_transaction_in_doubt() {
+    let mut session = Session::simulated();
+    let lines = "fill pages=1 records=1\nT1: begin\nT1: update P1\nT1: prepare id\nT2: begin\nT2: read P1.0";
+    for (index, line) in lines.lines().enumerate() {
+        let statement = Statement::parse_line(index + 1, line).unwrap().unwrap();
+        session.perform(&statement).unwrap();
+    }
+    assert!(session.end().unwrap_err().to_string().contains("in doubt"));
+}
+
 /// Words that can stand in statements, right or wrong.
 const WORDS: &[&str] = &[
     "P0",

@@ -98,7 +98,7 @@ impl Transaction {
         let lsn = self.append_commit(after)?;
         let forced = force_commit(self.manager.log(), self.id, lsn);
         // The end record first: so whoever waits for a lock writes behind it, and the same calls give the
-        // same log. It costs no I/O.
+        // same log. It forces nothing; only freed pages may have a map page read.
         if forced.is_ok() {
             self.finish_commit(after);
         }

@@ -1,12 +1,10 @@
 //! `aries control`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::output::{lines, lsn, print, table};
-use super::{DONE, SOMETHING_WRONG};
+use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::disk::{Disk, OverlayDisk};
 use crate::error::Error;
 use crate::ids::Lsn;
@@ -36,12 +34,8 @@ The JSON object (nil is null):
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Directory of the database
-    #[arg(value_name = "DIRECTORY")]
-    directory: PathBuf,
-    /// Print one JSON object; --help says what it holds
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 /// A field of the master record: name, value for programs, value for people, what it means.
@@ -85,7 +79,7 @@ fn fields(master: &MasterRecord) -> Vec<Line> {
 /// # Errors
 /// What keeps the control file from being read.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let disk = OverlayDisk::over_directory_in_use(&arguments.directory)?;
+    let disk = OverlayDisk::over_directory_in_use(&arguments.asked.directory)?;
     let file = match disk.open(CONTROL_FILE) {
         Err(error) if error.is_not_found() => {
             let reason = format!("it holds no file {CONTROL_FILE:?}");
@@ -95,7 +89,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let (slots, _) = read_slots(file.as_ref())?;
     let counts = newest_slot(&slots);
-    if arguments.json {
+    if arguments.asked.json {
         let slots: Vec<Value> = slots.iter().map(slot_json).collect();
         print(&format!("{:#}\n", json!({ "version": 1, "counts": counts, "slots": slots })));
     } else {

@@ -4,7 +4,6 @@ mod reading;
 mod record;
 mod stats;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use serde_json::json;
 
 use super::output::{JsonList, Output, cut, width};
-use super::{DONE, SOMETHING_WRONG, WrongUsage};
+use super::{Asked, DONE, SOMETHING_WRONG, WrongUsage};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::record::{KIND_NAMES, LogRecord};
@@ -54,9 +53,8 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Directory of the database
-    #[arg(value_name = "DIRECTORY")]
-    directory: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
     /// Only records at this LSN or behind it
     #[arg(long, value_name = "LSN", value_parser = super::lsn)]
     from: Option<Lsn>,
@@ -82,9 +80,6 @@ pub struct Arguments {
     /// Count records and bytes of each kind
     #[arg(long)]
     stats: bool,
-    /// Print one JSON object; --help says what it holds
-    #[arg(long)]
-    json: bool,
 }
 
 /// What ties records together backwards.
@@ -138,7 +133,7 @@ impl Arguments {
 /// # Errors
 /// What keeps the log from being read at all; damage found on the way is printed.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let mut reading = Reading::open(&arguments.directory, arguments.from)?;
+    let mut reading = Reading::open(&arguments.asked.directory, arguments.from)?;
     if arguments.stats {
         return stats::run(arguments, &mut reading);
     }
@@ -252,10 +247,10 @@ struct Printer {
 impl Printer {
     fn begin(arguments: &Arguments) -> Self {
         let mut output = Output::new();
-        let json_lines = arguments.json && arguments.follow;
-        let list = (arguments.json && !json_lines)
+        let json_lines = arguments.asked.json && arguments.follow;
+        let list = (arguments.asked.json && !json_lines)
             .then(|| JsonList::begin(&mut output, &json!({ "version": 1 }), "records"));
-        if !arguments.json {
+        if !arguments.asked.json {
             output.print(&format!("{HEADER}\n"));
         }
         Self { output, list, json_lines, width: width() }

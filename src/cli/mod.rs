@@ -21,7 +21,7 @@ mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::demo::DiskKind;
 use crate::error::Error;
@@ -75,6 +75,17 @@ enum Command {
         #[arg(value_parser = disk_kind)]
         disk: DiskKind,
     },
+}
+
+// What most commands are asked. (A doc comment here would replace those of the commands.)
+#[derive(Args)]
+struct Asked {
+    /// Directory of the database
+    #[arg(value_name = "DIRECTORY")]
+    directory: PathBuf,
+    /// Print one JSON object; --help says what it holds
+    #[arg(long)]
+    json: bool,
 }
 
 fn disk_kind(name: &str) -> Result<DiskKind, String> {

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::ids::{Lsn, TxnId};
 
+/// Tables get no narrower: on a terminal of fewer columns they are easier to read folded by it.
+const NARROWEST: usize = 40;
+
 /// Standard output, written in large pieces, for reports that need not fit into memory.
 ///
 /// Who closed it does not want to see more: then it says so, and the command may end. Any other failure
@@ -86,7 +89,10 @@ impl JsonList {
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(width) = width() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(width.max(NARROWEST)).unwrap_or(u16::MAX));
+    }
     if !header.iter().all(|title| title.is_empty()) {
         table.set_header(header);
     }
@@ -98,9 +104,9 @@ pub fn lines(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Columns of the terminal that standard output is, if it is one.
+/// Columns of the terminal that standard output is, if it is one and knows.
 pub fn width() -> Option<usize> {
-    Table::new().width().map(usize::from)
+    Table::new().width().map(usize::from).filter(|width| *width > 0)
 }
 
 /// The line, cut to these columns if there are any.

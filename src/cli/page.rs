@@ -1,12 +1,10 @@
 //! `aries page`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{lines, lsn, print, table};
-use super::{DONE, SOMETHING_WRONG};
+use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::db::Outside;
 use crate::ids::{Lsn, PageId};
 use crate::page::{self, HEADER_SIZE, HeaderFields, PageKind, PageState, SlotState, space_map};
@@ -38,18 +36,14 @@ The JSON object (nil is null; bytes are hexadecimal):
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Directory of the database
-    #[arg(value_name = "DIRECTORY")]
-    directory: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
     /// The page: 3 or P3
     #[arg(value_name = "PAGE", value_parser = super::page_id)]
     page: PageId,
     /// Show all bytes
     #[arg(long)]
     hex: bool,
-    /// Print one JSON object; --help says what it holds
-    #[arg(long)]
-    json: bool,
 }
 
 /// A page, and what was found.
@@ -87,7 +81,7 @@ impl Found {
 /// # Errors
 /// What keeps the page from being read.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let database = Outside::open(&arguments.directory)?;
+    let database = Outside::open(&arguments.asked.directory)?;
     let pages = database.master().pages;
     let page = arguments.page;
     if page.0 >= pages {
@@ -100,7 +94,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let checked = page::verify(&bytes, page).and_then(|()| page::check_structure(&bytes));
     let fault = checked.err().map(|fault| fault.to_string());
     let found = Found { page, bytes, header, fault };
-    if arguments.json {
+    if arguments.asked.json {
         print(&format!("{:#}\n", to_json(&found, pages, arguments.hex)));
     } else {
         print(&text(&found, pages, arguments.hex));

@@ -1,6 +1,7 @@
 //! Progress on standard error: one line that moves on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -58,6 +59,40 @@ impl Progress {
             }
             // Who closed standard error does not want to hear.
             None => drop(writeln!(io::stderr(), "   {message}")),
+        }
+    }
+}
+
+/// A piece of work whose length nobody knows: told once it has taken a second, and each second again.
+pub struct Waiting {
+    bar: Option<ProgressBar>,
+    told: Instant,
+}
+
+impl Waiting {
+    /// Begins.
+    pub fn begin() -> Self {
+        Self { bar: None, told: Instant::now() }
+    }
+
+    /// How far it is; `message` is asked for only if it will be told.
+    pub fn at(&mut self, message: impl FnOnce() -> String) {
+        if self.told.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.told = Instant::now();
+        if io::stderr().is_terminal() {
+            self.bar.get_or_insert_with(ProgressBar::new_spinner).set_message(message());
+        } else {
+            drop(writeln!(io::stderr(), "   {}", message()));
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }

@@ -1,18 +1,19 @@
 //! `aries restart`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::DONE;
 use super::event_json::event_json;
 use super::output::{JsonList, Output, bold, lines, lsn, print, table};
+use super::progress::Waiting;
+use super::{Asked, DONE};
 use crate::config::RestartMode;
 use crate::db::{Options, Outside};
 use crate::demo::{milliseconds, restart_json};
-use crate::event::{Event, Phase};
+use crate::event::{Event, Observer, Phase};
+use crate::ids::Lsn;
 use crate::recovery::RestartReport;
 use crate::sync::{Arc, Mutex};
 
@@ -46,18 +47,14 @@ The JSON object (LSNs are bytes of the log, durations microseconds, nil is null)
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Directory of the database
-    #[arg(value_name = "DIRECTORY")]
-    directory: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
     /// Tell every decision, with the section of the ARIES paper
     #[arg(long)]
     explain: bool,
     /// Write nothing: restart in memory
     #[arg(long)]
     dry_run: bool,
-    /// Print one JSON object; --help says what it holds
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the command; gives the exit code.
@@ -66,26 +63,29 @@ pub struct Arguments {
 /// What keeps the database from being recovered.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     // Before anything is written, not even a lock file where no database is.
-    let outside = Outside::open(&arguments.directory)?;
+    let outside = Outside::open(&arguments.asked.directory)?;
     let teller = arguments.explain.then(|| Arc::new(Teller::begin(arguments)));
     let mut options = Options::new().create_if_missing(false).background(false);
     options = options.restart(RestartMode::Serial);
-    if let Some(teller) = &teller {
-        let teller = Arc::clone(teller);
-        options = options.observer(Arc::new(move |event: &Event| teller.tell(event)));
-    }
+    options = match &teller {
+        Some(teller) => {
+            let teller = Arc::clone(teller);
+            options.observer(Arc::new(move |event: &Event| teller.tell(event)))
+        }
+        None => options.observer(Arc::new(HowFar::begin())),
+    };
     let report = if arguments.dry_run {
         outside.restart(&options)?.restart_report().clone()
     } else {
         drop(outside); // It holds the lock.
-        let db = options.open(&arguments.directory)?;
+        let db = options.open(&arguments.asked.directory)?;
         let report = db.restart_report().clone();
         db.close()?;
         report
     };
     match teller {
         Some(teller) => teller.end(arguments, &report),
-        None if arguments.json => {
+        None if arguments.asked.json => {
             print(&format!("{:#}\n", Value::Object(tail(arguments, &report))));
         }
         None => print(&format!("{}{}\n", text(&report), conclusion(arguments))),
@@ -110,6 +110,32 @@ fn conclusion(arguments: &Arguments) -> &'static str {
     }
 }
 
+/// Where in the log a restart is, for who waits for a long one without hearing every event.
+struct HowFar(Mutex<(Waiting, Option<Lsn>)>);
+
+impl HowFar {
+    fn begin() -> Self {
+        Self(Mutex::new((Waiting::begin(), None)))
+    }
+}
+
+impl Observer for HowFar {
+    fn event(&self, event: &Event) {
+        let (waiting, log_end) = &mut *self.0.lock();
+        let of = |end: &Option<Lsn>| end.map(|end| format!(" of {end}")).unwrap_or_default();
+        match event {
+            Event::LogEndFound { end, .. } => *log_end = Some(*end),
+            Event::PageDirty { rec_lsn, .. } => waiting.at(|| format!("analysis: at {rec_lsn}")),
+            Event::Redone { lsn, .. } | Event::RedoSkipped { lsn, .. } => {
+                waiting.at(|| format!("redo: at {lsn}{}", of(log_end)));
+            }
+            Event::Undone { lsn, .. } => waiting.at(|| format!("undo: back to {lsn}")),
+            Event::Opened => *waiting = Waiting::begin(), // The line is taken away.
+            _ => {}
+        }
+    }
+}
+
 /// Tells events as they happen, until the database is open.
 struct Teller(Mutex<Telling>);
 
@@ -126,7 +152,7 @@ impl Teller {
     fn begin(arguments: &Arguments) -> Self {
         let mut output = Output::new();
         let head = json!({ "version": 1, "dry_run": arguments.dry_run });
-        let list = arguments.json.then(|| JsonList::begin(&mut output, &head, "events"));
+        let list = arguments.asked.json.then(|| JsonList::begin(&mut output, &head, "events"));
         let telling = Telling { output, list, phase: None, given: BTreeSet::new(), is_open: false };
         Self(Mutex::new(telling))
     }

@@ -1,7 +1,7 @@
 //! `aries stats`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::log::{Kinds, Reading};
 use super::output::{lines, lsn, print, table, txns};
 use super::progress::Progress;
-use super::{DONE, SOMETHING_WRONG};
+use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::db::Outside;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId};
@@ -41,12 +41,8 @@ The JSON object (LSNs are bytes of the log, nil is null):
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Directory of the database
-    #[arg(value_name = "DIRECTORY")]
-    directory: PathBuf,
-    /// Print one JSON object; --help says what it holds
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    asked: Asked,
 }
 
 /// Pages by what they are and what the space map says of them.
@@ -77,8 +73,8 @@ struct Found {
 /// # Errors
 /// What keeps the database from being read at all.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let found = look(&arguments.directory)?;
-    if arguments.json {
+    let found = look(&arguments.asked.directory)?;
+    if arguments.asked.json {
         print(&format!("{:#}\n", to_json(&found)));
     } else {
         print(&text(&found));

@@ -1,13 +1,11 @@
 //! `aries verify`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{lines, print, table};
 use super::progress::Progress;
-use super::{DONE, SOMETHING_WRONG};
+use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::db::{Finding, Options, Outside, Verdict, VerifyReport, verify_outside};
 use crate::error::Result;
 
@@ -43,15 +41,11 @@ The JSON object (nil is null):
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Directory of the database
-    #[arg(value_name = "DIRECTORY")]
-    directory: PathBuf,
+    #[command(flatten)]
+    asked: Asked,
     /// Recover the database if it was not closed, and rebuild damaged pages
     #[arg(long)]
     repair: bool,
-    /// Print one JSON object; --help says what it holds
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the command; gives the exit code.
@@ -60,7 +54,7 @@ pub struct Arguments {
 /// What keeps the database from being checked at all.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let report = examine(arguments)?;
-    if arguments.json {
+    if arguments.asked.json {
         print(&format!("{:#}\n", to_json(arguments, &report)));
     } else {
         print(&text(arguments, &report));
@@ -73,13 +67,13 @@ fn examine(arguments: &Arguments) -> Result<VerifyReport> {
     let mut step = move |read: u64, pages: u64| {
         counting.get_or_insert_with(|| Progress::of(pages, "pages read")).done(read);
     };
-    let outside = Outside::open(&arguments.directory)?;
+    let outside = Outside::open(&arguments.asked.directory)?;
     if !arguments.repair {
         return verify_outside(&outside, &mut step);
     }
     drop(outside); // It holds the lock.
     let options = Options::new().create_if_missing(false).background(false);
-    let db = options.open(&arguments.directory)?;
+    let db = options.open(&arguments.asked.directory)?;
     let report = db.repair_with(&mut step)?;
     db.close()?;
     Ok(report)
@@ -88,7 +82,7 @@ fn examine(arguments: &Arguments) -> Result<VerifyReport> {
 fn to_json(arguments: &Arguments, report: &VerifyReport) -> Value {
     json!({
         "version": 1,
-        "directory": arguments.directory,
+        "directory": arguments.asked.directory,
         "sound": report.is_sound(),
         "settled": report.is_settled,
         "pages": report.pages,

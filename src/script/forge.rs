@@ -41,11 +41,28 @@ pub struct CrashedLog {
     pub transactions: TransactionTable,
 }
 
+impl CrashedLog {
+    /// Takes out transactions that have no record left; gives those that have lost some of theirs.
+    fn forget_what_was_lost(&mut self) -> BTreeSet<TxnId> {
+        let lost = Some(self.end);
+        let logged = self.transactions.iter().filter(|(_, entry)| entry.last_lsn >= lost);
+        let (gone, torn_off): (Vec<_>, Vec<_>) = logged
+            .map(|(txn, entry)| (txn, entry.first_lsn))
+            .partition(|(_, first_lsn)| *first_lsn >= lost);
+        for (txn, _) in gone {
+            self.transactions.remove(txn);
+        }
+        torn_off.into_iter().map(|(txn, _)| txn).collect()
+    }
+}
+
 /// What has been written by hand so far.
 pub struct Forge {
     disk: SimDisk,
     master: MasterRecord,
     crashed: CrashedLog,
+    /// Transactions of which the crash took the latest records, and left earlier ones.
+    torn_off: BTreeSet<TxnId>,
     end: Lsn,
     pages: BTreeMap<PageId, Vec<u8>>,
     /// Updates that are not compensated, of each transaction.
@@ -59,11 +76,14 @@ impl Forge {
     /// Goes on behind the log that a crash left.
     fn begin(disk: &SimDisk, crashed: &CrashedLog) -> Result<Self> {
         let master = ControlFile::open(disk)?.master();
+        let mut crashed = crashed.clone();
+        let torn_off = crashed.forget_what_was_lost();
         Ok(Self {
             disk: disk.clone(),
             master,
-            crashed: crashed.clone(),
             end: crashed.end,
+            crashed,
+            torn_off,
             pages: BTreeMap::new(),
             undoable: BTreeMap::new(),
             freeing: BTreeSet::new(),
@@ -71,9 +91,14 @@ impl Forge {
         })
     }
 
-    fn link(&self, txn: TxnId) -> TransactionLink {
+    fn link(&self, txn: TxnId) -> Result<TransactionLink> {
+        if self.torn_off.contains(&txn) {
+            return refused(format!(
+                "nothing goes on behind {txn}: the crash took its latest records (`force` comes before)"
+            ));
+        }
         let entry = self.crashed.transactions.get(txn);
-        TransactionLink { txn, prev_lsn: entry.and_then(|entry| entry.last_lsn) }
+        Ok(TransactionLink { txn, prev_lsn: entry.and_then(|entry| entry.last_lsn) })
     }
 
     /// Writes a record behind the log, on the disk at once.
@@ -131,7 +156,7 @@ impl Forge {
     fn update(&mut self, txn: TxnId, page: PageId, op: PageOp<'_>, undo: Undo<'_>) -> Result<Lsn> {
         op.check(self.page(page)?).map_err(|fault| Error::InvalidInput(fault.to_string()))?;
         let prev_page_lsn = page::page_lsn(self.page(page)?);
-        let record = Update { link: self.link(txn), page, prev_page_lsn, op, undo };
+        let record = Update { link: self.link(txn)?, page, prev_page_lsn, op, undo };
         let lsn = self.append(&LogRecord::Update(record))?;
         self.apply(page, &op, lsn)?;
         Ok(lsn)
@@ -144,7 +169,7 @@ impl Forge {
         let after = vec![self.value; before.len()];
         self.value = self.value.checked_add(1).unwrap_or(b'A');
         let patch = |bytes| PageOp::Patch { slot, offset: 0, bytes };
-        let prev_lsn = self.link(txn).prev_lsn;
+        let prev_lsn = self.link(txn)?.prev_lsn;
         let undo = Undo::Physical(patch(&before));
         let lsn = self.update(txn, page, patch(&after), undo)?;
         self.logged(txn, lsn, Some(lsn), TransactionState::Active);
@@ -155,8 +180,8 @@ impl Forge {
 
     /// Compensates the transaction's latest update that is not compensated.
     fn compensate(&mut self, txn: TxnId, page: PageId, undo_next: Option<Lsn>) -> Result<Lsn> {
-        let latest = self.undoable.get_mut(&txn).and_then(Vec::pop);
-        let Some(done) = latest.filter(|done| done.page == page) else {
+        let latest = self.undoable.get(&txn).and_then(|done| done.last());
+        let Some(done) = latest.filter(|done| done.page == page).cloned() else {
             return refused(format!("the latest update by hand to compensate is none of {page}"));
         };
         if undo_next != done.prev_lsn {
@@ -166,13 +191,14 @@ impl Forge {
         let op = PageOp::Patch { slot: done.slot, offset: 0, bytes: &done.before };
         let prev_page_lsn = page::page_lsn(self.page(page)?);
         let lsn = self.append(&LogRecord::Compensation(CompensationLogRecord {
-            link: self.link(txn),
+            link: self.link(txn)?,
             page,
             prev_page_lsn,
             op,
             undo_next_lsn: undo_next,
         }))?;
         self.apply(page, &op, lsn)?;
+        self.undoable.entry(txn).or_default().pop();
         let state = self.crashed.transactions.entry(txn).state;
         self.logged(txn, lsn, undo_next, state);
         Ok(lsn)
@@ -196,7 +222,7 @@ impl Forge {
 
     fn commit(&mut self, txn: TxnId) -> Result<Lsn> {
         let lsn = self.append(&LogRecord::Commit(Commit {
-            link: self.link(txn),
+            link: self.link(txn)?,
             durable_lsn: self.crashed.end,
             wall_time_micros: 0,
             frees_pages: self.freeing.contains(&txn),
@@ -206,13 +232,13 @@ impl Forge {
     }
 
     fn roll_back(&mut self, txn: TxnId) -> Result<Lsn> {
-        let lsn = self.append(&LogRecord::Rollback(Rollback { link: self.link(txn) }))?;
+        let lsn = self.append(&LogRecord::Rollback(Rollback { link: self.link(txn)? }))?;
         self.logged(txn, lsn, self.undo_next(txn), TransactionState::RollingBack);
         Ok(lsn)
     }
 
     fn end(&mut self, txn: TxnId) -> Result<Lsn> {
-        let record = End { link: self.link(txn), durable_lsn: self.crashed.end };
+        let record = End { link: self.link(txn)?, durable_lsn: self.crashed.end };
         let lsn = self.append(&LogRecord::End(record))?;
         self.crashed.transactions.remove(txn);
         Ok(lsn)

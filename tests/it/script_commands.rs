@@ -109,6 +109,22 @@ fn a_session_ends_though_somebody_waits_for_a_transaction_in_doubt() {
     assert!(session.end().unwrap_err().to_string().contains("in doubt"));
 }
 
+/// The crash takes the end of T1's records, and all of T2's: nothing can go on behind the one, the other begins again.
+#[test]
+fn records_by_hand_go_behind_what_the_crash_left() {
+    let mut session = Session::simulated();
+    let lines = "fill pages=2 records=4\nT1: begin\nT1: update P1\nforce\nT1: update P2\nT2: begin\n\
+                 T2: update P1\ncrash\nlog update T2 P2\nlog update T1 P1";
+    let perform = |(index, line): (usize, &str)| {
+        let statement = Statement::parse_line(index + 1, line).unwrap().unwrap();
+        session.perform(&statement)
+    };
+    let said: Vec<_> = lines.lines().enumerate().map(perform).collect();
+    let (last, others) = said.split_last().unwrap();
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    assert!(last.as_ref().unwrap_err().contains("the crash took its latest records"), "{last:?}");
+}
+
 /// Words that can stand in statements, right or wrong.
 const WORDS: &[&str] = &[
     "P0",

@@ -81,7 +81,7 @@ pub fn run(arguments: &Arguments, reading: &mut Reading) -> anyhow::Result<u8> {
     let fault = told(read)?;
     let (start, end) = (first.unwrap_or_else(|| reading.start()), reading.position());
     let (records, bytes) = kinds.sum();
-    if arguments.json {
+    if arguments.asked.json {
         let object = json!({
             "version": 1,
             "start": start.get(),

@@ -8,12 +8,15 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// A long piece of work is told in so many steps.
 const STEPS: u64 = 20;
 
+/// Work on fewer things is over before anybody wonders: nothing is told.
+const MANY: u64 = 1000;
+
 /// How far a piece of work is.
 pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
-/// How far a piece of work on many things is: told in [`STEPS`] steps.
+/// How far a piece of work on many things is: told in [`STEPS`] steps, if there are [`MANY`].
 pub struct Counting {
     progress: Progress,
     of: u64,
@@ -46,7 +49,7 @@ impl Progress {
 
     /// Begins work on so many things; `what` is said behind their number.
     pub fn of(count: u64, what: &'static str) -> Counting {
-        let steps = STEPS.min(count);
+        let steps = if count < MANY { 0 } else { STEPS };
         Counting { progress: Self::begin(steps), of: count, steps, what, told: 0 }
     }
 

@@ -34,6 +34,8 @@ pub struct FileDisk {
     root: PathBuf,
     /// `None` for one that only reads what others may be writing.
     lock: Option<Arc<DirectoryLock>>,
+    /// Whether files are opened for nothing but reading.
+    reads_only: bool,
 }
 
 /// Unlocks when it is dropped. Closing the file is not enough: a process that is being started by this one
@@ -55,41 +57,32 @@ impl FileDisk {
     /// [`Error::is_not_found`] when there is none, [`Error::NotADatabase`] when it is a file,
     /// [`Error::AlreadyOpen`] when it is locked.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        // Absolute, so that the program may change its working directory.
-        let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
-        if !root.is_dir() {
-            return Err(not_a_directory(root));
-        }
-        let lock = Arc::new(lock_directory(&root)?);
-        Ok(Self { root, lock: Some(lock) })
+        let root = root_of(path.as_ref())?;
+        let mut options = File::options();
+        let created = options.read(true).write(true).create(true).truncate(false);
+        let lock = lock(&root, &root.join(LOCK), created, File::try_lock)?;
+        Ok(Self { root, lock: Some(lock), reads_only: false })
     }
 
-    /// Like [`FileDisk::open`], but leaves nothing behind, not even the file `LOCK` where it is missing: for
-    /// tools that only read.
+    /// Like [`FileDisk::open`], but for tools that only read: nothing can be written through it, nothing is
+    /// left behind, not even the file `LOCK` where it is missing, and the directory may be one that cannot be
+    /// written. Others may read at the same time.
     ///
     /// # Errors
     /// Those of [`FileDisk::open`].
     pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
-        if !root.is_dir() || root.join(LOCK).exists() {
-            return Self::open(path);
-        }
-        // Nobody has the database open: who does holds LOCK. (The directory stands in for it.)
-        let lock = File::open(&root).map_err(|e| Error::from_io("open", &root, e))?;
-        Ok(Self { root, lock: Some(Arc::new(DirectoryLock(lock))) })
+        let root = root_of(path.as_ref())?;
+        // Without LOCK nobody has the database open: who does holds it. (The directory stands in for it.)
+        let held = Some(root.join(LOCK)).filter(|path| path.exists());
+        let held = held.unwrap_or_else(|| root.clone());
+        let lock = lock(&root, &held, File::options().read(true), File::try_lock_shared)?;
+        Ok(Self { root, lock: Some(lock), reads_only: true })
     }
 
     /// Opens the directory without locking it, whoever else may be writing to it: for an overlay, which
     /// only reads. Nothing is mapped: a mapped file may be changed and cut meanwhile.
     pub(super) fn open_unlocked(path: &Path) -> Result<Self> {
-        let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
-        if !root.is_dir() {
-            return Err(not_a_directory(root));
-        }
-        refuse_foreign(&root)?;
-        Ok(Self { root, lock: None })
+        Ok(Self { root: root_of(path)?, lock: None, reads_only: true })
     }
 
     /// Like [`FileDisk::open`], but makes the directory (not its parents) when it is missing. Its
@@ -149,20 +142,29 @@ fn refuse_foreign(root: &Path) -> Result<()> {
     }
 }
 
-fn lock_directory(root: &Path) -> Result<DirectoryLock> {
-    refuse_foreign(root)?;
-    let path = root.join(LOCK);
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|e| Error::from_io("open", &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock(file)),
+/// The path of a directory that may hold a database, absolute, so that the program may change its working
+/// directory.
+fn root_of(path: &Path) -> Result<PathBuf> {
+    let root = fs::canonicalize(path).map_err(|e| Error::from_io("open", path, e))?;
+    if !root.is_dir() {
+        return Err(not_a_directory(root));
+    }
+    refuse_foreign(&root)?;
+    Ok(root)
+}
+
+/// Locks the directory at `root` by the file `held`.
+fn lock(
+    root: &Path,
+    held: &Path,
+    options: &OpenOptions,
+    try_lock: fn(&File) -> std::result::Result<(), TryLockError>,
+) -> Result<Arc<DirectoryLock>> {
+    let file = options.open(held).map_err(|e| Error::from_io("open", held, e))?;
+    match try_lock(&file) {
+        Ok(()) => Ok(Arc::new(DirectoryLock(file))),
         Err(TryLockError::WouldBlock) => Err(Error::AlreadyOpen { path: root.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(Error::from_io("lock", path, e)),
+        Err(TryLockError::Error(e)) => Err(Error::from_io("lock", held, e)),
     }
 }
 
@@ -201,7 +203,7 @@ impl Disk for FileDisk {
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
-        self.open_with("open", name, File::options().read(true).write(true))
+        self.open_with("open", name, File::options().read(true).write(!self.reads_only))
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {

@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use aries::disk::{Disk as _, FileDisk};
 use aries::{Db, Error, Options};
 use tempfile::{TempDir, tempdir};
 
@@ -140,6 +141,20 @@ fn a_second_open_from_this_process_is_refused() {
     drop(db);
     assert!(matches!(open(directory.path()).map(drop), Err(Error::AlreadyOpen { .. })));
     drop(handle);
+    work.check(&open(directory.path()).unwrap()).unwrap();
+}
+
+/// Whoever only reads can write nothing, and keeps out writers, but not other readers.
+#[test]
+fn an_open_to_read_writes_nothing_and_lets_others_read() {
+    let (directory, work) = closed();
+    let first = FileDisk::open_to_read(directory.path()).unwrap();
+    let second = FileDisk::open_to_read(directory.path()).unwrap();
+    let file = second.open("pages").unwrap();
+    file.read_at(0, &mut [0; 512]).unwrap();
+    file.write_at(0, &[0; 512]).unwrap_err();
+    assert!(matches!(open(directory.path()).map(drop), Err(Error::AlreadyOpen { .. })));
+    drop((first, second, file));
     work.check(&open(directory.path()).unwrap()).unwrap();
 }
 

@@ -56,8 +56,23 @@ fn a_sound_database_is_left_as_it_is_to_the_byte() {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("all sound"), "{text}");
         assert_eq!(text.contains("was not closed"), !close, "{text}");
-        assert!(String::from_utf8(output.stderr).unwrap().contains("pages read"), "progress");
+        assert_eq!(output.stderr, b"", "nothing is told of short work");
     }
+}
+
+#[test]
+fn progress_is_told_of_a_large_database() {
+    let directory = tempdir().unwrap();
+    let db = options().open(directory.path()).unwrap();
+    let mut txn = db.begin().unwrap();
+    for _ in 0..1000 {
+        txn.allocate_page().unwrap();
+    }
+    txn.commit().unwrap();
+    db.close().unwrap();
+    let output = verify(directory.path(), &[]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told.lines().filter(|line| line.contains("pages read")).count(), 20, "{told}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Runs targets without a fuzzer: `replay` feeds each file of `corpus/TARGET` to its target, `replay TARGET
-//! FILE…` only these files to that one.
+//! Runs targets without a fuzzer: `replay` feeds each file of `corpus/TARGET` to its target, `replay TARGET`
+//! does so for one, `replay TARGET FILE…` feeds only these files.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -30,17 +30,20 @@ fn replay(target: &str, files: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
+fn corpus(target: &str) -> io::Result<Vec<PathBuf>> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let entries = fs::read_dir(corpus)?.collect::<io::Result<Vec<_>>>()?;
+    let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    files.sort();
+    Ok(files)
+}
+
 fn main() -> io::Result<()> {
     let mut arguments = env::args().skip(1);
-    if let Some(target) = arguments.next() {
-        return replay(&target, &arguments.map(PathBuf::from).collect::<Vec<_>>());
-    }
-    for target in TARGETS {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
-        let entries = fs::read_dir(corpus)?.collect::<io::Result<Vec<_>>>()?;
-        let mut files: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
-        files.sort();
-        replay(target.name, &files)?;
-    }
-    Ok(())
+    let Some(target) = arguments.next() else {
+        return TARGETS.iter().try_for_each(|target| replay(target.name, &corpus(target.name)?));
+    };
+    let files: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
+    let files = if files.is_empty() { corpus(&target)? } else { files };
+    replay(&target, &files)
 }

@@ -112,6 +112,7 @@ impl TransactionManager {
             reserved: 0,
             owed: 0,
             nested: Vec::new(),
+            passed: Vec::new(),
             encoded: EncodedRecord::default(),
             ended: false,
         }

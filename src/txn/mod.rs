@@ -49,7 +49,7 @@ pub use prepare::{Deciding, PreparedTransaction};
 pub use undo::Savepoint;
 
 use manager::TransactionKey;
-use undo::NestedStart;
+use undo::{NestedStart, Passed};
 
 use crate::buffer::PageWrite;
 use crate::error::{Error, Result};
@@ -106,6 +106,8 @@ pub struct Transaction {
     owed: u64,
     /// Nested top actions under way, the innermost last.
     nested: Vec<NestedStart>,
+    /// Where no savepoint of its own is of use any more: disjoint, ascending.
+    passed: Vec<Passed>,
     encoded: EncodedRecord,
     ended: bool,
 }

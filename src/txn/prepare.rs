@@ -306,6 +306,7 @@ impl Deciding {
             reserved,
             owed: reserved,
             nested: Vec::new(),
+            passed: Vec::new(),
             encoded: EncodedRecord::default(),
             ended: false,
         }

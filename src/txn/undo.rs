@@ -27,6 +27,14 @@ pub(super) struct NestedStart {
     owed: u64,
 }
 
+/// Records of a transaction behind which undo does not come to a stop any more: behind `after`, up to `to`. They
+/// were rolled back, or are a nested top action that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passed {
+    after: Option<Lsn>,
+    to: Option<Lsn>,
+}
+
 /// Fixes a page for undo, which must not fail because others keep every frame for a moment.
 fn fix_patiently(pool: &BufferPool, page: PageId) -> Result<PageWrite<'_>> {
     for _ in 1..UNDO_TRIES_FOR_A_FRAME {
@@ -48,8 +56,9 @@ impl Transaction {
     /// Undoes everything since the savepoint. Locks stay.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for another transaction's savepoint, and for one from before the
-    /// nested top action under way. Any failure to undo is final.
+    /// [`Error::InvalidInput`] for another transaction's savepoint, for one from before the nested top
+    /// action under way or from inside one that has ended, and for one that was itself rolled back. Any
+    /// failure to undo is final.
     pub fn rollback_to(&mut self, savepoint: Savepoint) -> Result<()> {
         if savepoint.txn != self.id {
             return Err(Error::InvalidInput(format!(
@@ -62,10 +71,26 @@ impl Transaction {
                 "a nested top action cannot roll back to before it began: end it first".into(),
             ));
         }
+        let (after, to) = (savepoint.last_lsn, self.entry.last_lsn);
+        if self.passed.iter().any(|passed| passed.after < after && after <= passed.to) {
+            return Err(Error::InvalidInput(
+                "the savepoint is gone: it was rolled back, or its nested top action has ended"
+                    .into(),
+            ));
+        }
         while self.entry.undo_next_lsn > savepoint.last_lsn {
             self.undo_step()?;
         }
+        if self.entry.last_lsn > to {
+            self.pass(after, to);
+        }
         Ok(())
+    }
+
+    /// Savepoints within are gone from now on.
+    fn pass(&mut self, after: Option<Lsn>, to: Option<Lsn>) {
+        self.passed.retain(|passed| passed.after < after);
+        self.passed.push(Passed { after, to });
     }
 
     /// Rolls the transaction back whole: rollback record, compensations, end record. Then its locks
@@ -213,6 +238,7 @@ impl Transaction {
     pub fn end_nested(&mut self) -> Result<()> {
         let start = self.nested.pop().expect("a nested top action is under way");
         if self.entry.last_lsn != start.last_lsn {
+            self.pass(start.last_lsn, self.entry.last_lsn);
             let undo_next_lsn = start.undo_next_lsn;
             let record = NestedTopActionEnd { link: self.link(), undo_next_lsn };
             self.encoded.set(&LogRecord::NestedTopActionEnd(record));

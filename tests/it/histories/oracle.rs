@@ -103,7 +103,7 @@ impl Oracle {
                 Ok(())
             }
             Work::RollbackTo { savepoint } => match pick(savepoints.clone(), savepoint.into()) {
-                Some(savepoint) => self.roll_back_to(txn, savepoint),
+                Some(savepoint) => self.roll_back_to(txn, savepoints, savepoint),
                 None => Ok(()),
             },
         }
@@ -208,20 +208,23 @@ impl Oracle {
         Ok(())
     }
 
+    /// Savepoints that are rolled back themselves are forgotten.
     fn roll_back_to(
         &mut self,
         txn: &mut Transaction,
+        savepoints: &mut Savepoints,
         (savepoint, at): (Savepoint, Option<Lsn>),
     ) -> Result<()> {
         let before = txn.entry().last_lsn;
         txn.rollback_to(savepoint)?;
         if let Some(lsn) = txn.entry().last_lsn.filter(|lsn| Some(*lsn) != before) {
             self.model.happened(lsn, txn.id(), Deed::RollbackTo(at));
+            savepoints.retain(|(_, taken_at)| *taken_at <= at);
         }
         Ok(())
     }
 
-    /// A nested top action in which savepoints from before it are out of reach.
+    /// A nested top action in which savepoints from before it are out of reach; its own are gone once it has ended.
     pub fn nested(
         &mut self,
         txn: &mut Transaction,
@@ -235,9 +238,9 @@ impl Oracle {
         for work in inside {
             self.work(&mut action, &mut own_savepoints, work)?;
         }
-        savepoints.append(&mut own_savepoints);
         if !end {
             drop(action);
+            savepoints.append(&mut own_savepoints);
             return Ok(());
         }
         action.end()?;

@@ -125,6 +125,43 @@ fn savepoint_before_anything() {
     assert_eq!(story.log()[2..], ["Commit T1", "End T1"]);
 }
 
+/// A savepoint that was itself rolled back marks no moment any more; one taken afterwards, or older, does. So does
+/// one inside a nested top action, as long as that has not ended.
+#[test]
+fn a_savepoint_that_was_rolled_back_is_gone() {
+    let gone = |done: aries::Result<()>| assert!(done.unwrap_err().to_string().contains("is gone"));
+    let story = Story::new();
+    let mut t1 = story.begin();
+    let first = t1.savepoint().unwrap();
+    story.update(&mut t1, 1);
+    let second = t1.savepoint().unwrap();
+    story.update(&mut t1, 1);
+    let third = t1.savepoint().unwrap();
+    for savepoint in [third, second, second] {
+        t1.rollback_to(savepoint).unwrap();
+    }
+    let after = t1.savepoint().unwrap();
+    story.update(&mut t1, 2);
+    gone(t1.rollback_to(third));
+    t1.rollback_to(after).unwrap();
+    let mut action = t1.nested_top_action().unwrap();
+    story.update(&mut action, 3);
+    let inside = action.savepoint().unwrap();
+    action.rollback_to(inside).unwrap();
+    action.end().unwrap();
+    story.update(&mut t1, 2);
+    gone(t1.rollback_to(inside));
+    t1.rollback_to(first).unwrap();
+    for savepoint in [second, after] {
+        gone(t1.rollback_to(savepoint));
+    }
+    t1.rollback_to(first).unwrap();
+    let again = t1.savepoint().unwrap();
+    story.update(&mut t1, 1);
+    t1.rollback_to(again).unwrap();
+    t1.commit().unwrap();
+}
+
 /// Scenario 9, rollback_twice (ARIES 5.2): what is compensated is not compensated again, so rolling
 /// back twice to one savepoint does nothing the second time.
 #[test]

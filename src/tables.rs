@@ -109,6 +109,19 @@ impl TransactionState {
     }
 }
 
+impl TransactionState {
+    /// Its name, for programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Prepared => "prepared",
+            Self::RollingBack => "rolling_back",
+            Self::Committing => "committing",
+        }
+    }
+}
+
 impl fmt::Display for TransactionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

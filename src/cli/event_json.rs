@@ -12,7 +12,7 @@ pub fn event_json(event: &Event, phase: Option<Phase>) -> Value {
     let head = [
         ("event".to_owned(), event.name().into()),
         ("phase".to_owned(), phase.map(Phase::name).into()),
-        ("section".to_owned(), event.paper_section().into()),
+        ("section".to_owned(), event.paper_section(phase).into()),
         ("words".to_owned(), event.to_string().into()),
     ];
     Value::Object(head.into_iter().chain(fields).collect::<Map<_, _>>())

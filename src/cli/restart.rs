@@ -200,7 +200,7 @@ impl Telling {
             _ => {}
         }
         let of_phase = self.phase.and_then(Phase::paper_section);
-        let section = event.paper_section().filter(|section| Some(*section) != of_phase);
+        let section = event.paper_section(self.phase).filter(|section| Some(*section) != of_phase);
         let section = section.map(|section| format!(" ({section})")).unwrap_or_default();
         self.output.print(&format!("  {event}{section}\n"));
         if let Some(why) = event.why().filter(|why| self.given.insert(why)) {

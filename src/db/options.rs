@@ -11,7 +11,8 @@ use crate::log::{CONTROL_FILE, ControlFile, MasterRecord};
 use crate::recovery::{Engine, RestartReport, distrust, restart};
 use crate::sync::Arc;
 
-const DEFAULT_PAGE_SIZE: usize = 4096;
+/// Bytes of a page, where nothing else is said.
+pub const DEFAULT_PAGE_SIZE: usize = 4096;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const DEFAULT_POOL_BYTES: usize = 64 * 1024 * 1024;
 const DEFAULT_CHECKPOINT_LOG_BYTES: u64 = 64 * 1024 * 1024;

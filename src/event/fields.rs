@@ -79,6 +79,10 @@ impl Event {
             Self::PageRepaired { .. } => "page_repaired",
             Self::AnalysisBegan { .. } => "analysis_began",
             Self::PageDirty { .. } => "page_dirty",
+            Self::TransactionNoted { .. } => "transaction_noted",
+            Self::TransactionGone { .. } => "transaction_gone",
+            Self::RecLsnRaised { .. } => "rec_lsn_raised",
+            Self::UndoPassed { .. } => "undo_passed",
             Self::AnalysisEnded { .. } => "analysis_ended",
             Self::RedoBegan { .. } => "redo_began",
             Self::Redone { .. } => "redone",
@@ -118,6 +122,22 @@ impl Event {
                 ("page", page.into()),
                 ("undo_next_lsn", Field::Lsn(undo_next_lsn)),
             ],
+            Self::UndoPassed { txn, lsn, kind, undo_next_lsn } => vec![
+                ("txn", txn.into()),
+                ("lsn", lsn.into()),
+                ("kind", Field::Word(kind)),
+                ("undo_next_lsn", Field::Lsn(undo_next_lsn)),
+            ],
+            Self::TransactionNoted { txn, state, last_lsn, undo_next_lsn, from_checkpoint } => {
+                vec![
+                    ("txn", txn.into()),
+                    ("state", Field::Word(state.name())),
+                    ("last_lsn", Field::Lsn(last_lsn)),
+                    ("undo_next_lsn", Field::Lsn(undo_next_lsn)),
+                    ("from_checkpoint", Field::Flag(from_checkpoint)),
+                ]
+            }
+            Self::TransactionGone { txn, lsn } => vec![("txn", txn.into()), ("lsn", lsn.into())],
             Self::Prepared { txn, ref global_id, prepare_lsn } => vec![
                 ("txn", txn.into()),
                 ("global_id", Field::Bytes(global_id)),
@@ -155,11 +175,15 @@ impl Event {
                 ("from", from.into()),
                 ("page_lsn", Field::Lsn(page_lsn)),
             ],
-            Self::PageDirty { page, rec_lsn, from_checkpoint } => vec![
+            Self::PageDirty { page, rec_lsn, from_checkpoint, replaced } => vec![
                 ("page", page.into()),
                 ("rec_lsn", rec_lsn.into()),
                 ("from_checkpoint", Field::Flag(from_checkpoint)),
+                ("replaced", Field::Lsn(replaced)),
             ],
+            Self::RecLsnRaised { page, page_lsn } => {
+                vec![("page", page.into()), ("page_lsn", page_lsn.into())]
+            }
             Self::LogEndFound { end, clean } => {
                 vec![("end", end.into()), ("clean", Field::Flag(clean))]
             }

@@ -26,13 +26,14 @@ pub use paper::Phase;
 
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::sync::Arc;
+use crate::tables::TransactionState;
 
 /// Why redo left a page as it was.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum SkipReason {
     /// The page is not in the dirty page table: it was on disk before the checkpoint.
     PageNotDirty,
-    /// The record is older than the page's `rec_lsn`: its effect is on disk.
+    /// The record is before the page's `rec_lsn`: its effect is on disk.
     BelowRecLsn,
     /// The page on disk carries this record's LSN or a later one: its effect is there.
     PageLsnNotBelow,
@@ -167,7 +168,7 @@ pub enum Event {
         /// At the begin record of the last complete checkpoint.
         from: Lsn,
     },
-    /// Analysis put a page into the dirty page table.
+    /// Analysis put a page into the dirty page table, or changed its line there.
     PageDirty {
         /// The page.
         page: PageId,
@@ -175,6 +176,28 @@ pub enum Event {
         rec_lsn: Lsn,
         /// Whether a checkpoint said so, or a record dirtied it.
         from_checkpoint: bool,
+        /// The `rec_lsn` that stood there before.
+        replaced: Option<Lsn>,
+    },
+    /// Analysis put a transaction into the transaction table, or changed its state there.
+    TransactionNoted {
+        /// The transaction.
+        txn: TxnId,
+        /// Where it stands.
+        state: TransactionState,
+        /// Its latest record so far.
+        last_lsn: Option<Lsn>,
+        /// The next record to undo, so far.
+        undo_next_lsn: Option<Lsn>,
+        /// Whether a checkpoint said so, or its own record.
+        from_checkpoint: bool,
+    },
+    /// Analysis took a transaction out of the transaction table.
+    TransactionGone {
+        /// The transaction.
+        txn: TxnId,
+        /// Its end record.
+        lsn: Lsn,
     },
     /// Analysis is done.
     AnalysisEnded {
@@ -191,6 +214,13 @@ pub enum Event {
     RedoBegan {
         /// At the smallest `rec_lsn`.
         from: Lsn,
+    },
+    /// Redo found that a page has more on disk than its `rec_lsn` says, and raised that.
+    RecLsnRaised {
+        /// The page.
+        page: PageId,
+        /// Its pageLSN: nothing up to there needs to be redone.
+        page_lsn: Lsn,
     },
     /// A record was applied to its page again.
     Redone {
@@ -228,6 +258,17 @@ pub enum Event {
         clr_lsn: Lsn,
         /// The page.
         page: PageId,
+        /// The next record to undo.
+        undo_next_lsn: Option<Lsn>,
+    },
+    /// Undo came to a record that it does not undo.
+    UndoPassed {
+        /// Whose.
+        txn: TxnId,
+        /// The record.
+        lsn: Lsn,
+        /// The kind of record.
+        kind: &'static str,
         /// The next record to undo.
         undo_next_lsn: Option<Lsn>,
     },

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Event, SkipReason};
+use crate::tables::TransactionState;
 
 /// A phase of restart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -18,6 +19,9 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All phases, in their order.
+    pub const ALL: [Self; 4] = [Self::Opening, Self::Analysis, Self::Redo, Self::Undo];
+
     /// Its name, for programs.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -68,10 +72,13 @@ impl Event {
             Self::AnalysisBegan { .. }
             | Self::LogEndFound { .. }
             | Self::PageDirty { .. }
+            | Self::TransactionNoted { .. }
+            | Self::TransactionGone { .. }
             | Self::AnalysisEnded { .. } => Some(Phase::Analysis),
             Self::TailRewritten { .. }
             | Self::PageRestored { .. }
             | Self::RedoBegan { .. }
+            | Self::RecLsnRaised { .. }
             | Self::Redone { .. }
             | Self::RedoSkipped { .. }
             | Self::RedoEnded { .. } => Some(Phase::Redo),
@@ -92,29 +99,40 @@ impl Event {
             | Self::CheckpointBegan { .. }
             | Self::CheckpointEnded { .. }
             | Self::Undone { .. }
+            | Self::UndoPassed { .. }
             | Self::TransactionEnded { .. }
             | Self::Prepared { .. } => None,
         }
     }
 
-    /// The section of the ARIES paper that tells of it; `None` for what the paper leaves to others.
+    /// The section of the ARIES paper that tells of it, when it happens in this phase of a restart, or in none;
+    /// `None` for what the paper leaves to others.
     #[must_use]
-    pub const fn paper_section(&self) -> Option<&'static str> {
+    pub fn paper_section(&self, phase: Option<Phase>) -> Option<&'static str> {
         match self {
+            Self::Appended { kind: "Restart", .. } => None,
             Self::Appended { .. } => Some("4.1"),
+            Self::UndoPassed { kind: "NestedTopActionEnd", .. } => Some("9"),
+            Self::Undone { .. } | Self::UndoPassed { .. } if phase == Some(Phase::Undo) => {
+                Some("6.3")
+            }
+            Self::TransactionEnded { .. } if phase == Some(Phase::Undo) => Some("6.3"),
             Self::Forced { .. } | Self::PageWritten { .. } => Some("1.4"),
             Self::CheckpointBegan { .. } | Self::CheckpointEnded { .. } => Some("5.4"),
             Self::LogEndFound { .. }
             | Self::AnalysisBegan { .. }
             | Self::PageDirty { .. }
+            | Self::TransactionNoted { .. }
+            | Self::TransactionGone { .. }
             | Self::AnalysisEnded { .. }
             | Self::InDoubt { .. } => Some("6.1"),
             Self::RedoBegan { .. }
+            | Self::RecLsnRaised { .. }
             | Self::Redone { .. }
             | Self::RedoSkipped { .. }
             | Self::RedoEnded { .. } => Some("6.2"),
             Self::UndoBegan { .. } => Some("6.3"),
-            Self::Undone { .. } => Some("5.2"),
+            Self::Undone { .. } | Self::UndoPassed { .. } => Some("5.2"),
             Self::TransactionEnded { .. } | Self::Prepared { .. } => Some("5.3"),
             Self::PageRepaired { .. } => Some("8"),
             Self::SegmentPrepared { .. }
@@ -132,7 +150,7 @@ impl Event {
     /// Why it is done, or why so: for whoever reads along for the first time. `None` where the words
     /// say enough.
     #[must_use]
-    pub const fn why(&self) -> Option<&'static str> {
+    pub fn why(&self) -> Option<&'static str> {
         Some(match self {
             Self::Forced { .. } => {
                 "No page may reach the disk, and no commit be acknowledged, before its log has."
@@ -159,13 +177,28 @@ impl Event {
         })
     }
 
-    const fn why_in_restart(&self) -> Option<&'static str> {
+    fn why_in_restart(&self) -> Option<&'static str> {
         Some(match self {
             Self::AnalysisBegan { .. } => {
                 "The checkpoint has both tables as they were; records after it bring them up to date."
             }
             Self::LogEndFound { clean: false, .. } => {
                 "Here no valid record begins; nothing behind it bears witness that one had been durable."
+            }
+            Self::PageDirty { replaced: Some(old), rec_lsn, .. } if old != rec_lsn => {
+                "The checkpoint knew better: changes before its begin record may not be on disk either."
+            }
+            Self::TransactionNoted { state: TransactionState::Committing, .. } => {
+                "Its commit record is in the log: it has won, and only its end record is missing."
+            }
+            Self::TransactionNoted { from_checkpoint: true, .. } => {
+                "It had written records before the checkpoint began: they may have to be undone."
+            }
+            Self::TransactionGone { .. } => {
+                "Nothing is left to do for a transaction that has ended."
+            }
+            Self::RecLsnRaised { .. } => {
+                "The page was written after its rec_lsn was noted: its pageLSN is the better bound."
             }
             Self::PageDirty { from_checkpoint: true, .. } => {
                 "No record before its rec_lsn needs to be redone on it: those changes are on disk."
@@ -174,7 +207,7 @@ impl Event {
                 "It may have been written since: only its pageLSN, read in redo, will tell."
             }
             Self::AnalysisEnded { .. } => {
-                "Losers have neither a commit nor an end record: what they did must be undone."
+                "Losers have no commit, prepare or end record: what they did must be undone."
             }
             Self::RedoBegan { .. } => "Every change before it is on disk.",
             Self::Redone { .. } => {
@@ -185,7 +218,7 @@ impl Event {
                     "It was written after its last change: no need even to read the page."
                 }
                 SkipReason::BelowRecLsn => {
-                    "It was written after this change, before it became dirty again: not even read."
+                    "The page on disk has all changes before its rec_lsn: there is nothing to look at."
                 }
                 SkipReason::PageLsnNotBelow => {
                     "Its pageLSN is not below the record's LSN: it was written after this change."
@@ -198,6 +231,13 @@ impl Event {
             Self::Undone { .. } => {
                 "The CLR is redone like an update and never undone; it says where undo goes on."
             }
+            Self::UndoPassed { kind: "Compensation", .. } => {
+                "What it compensated is undone, and a CLR never is: it leads on to what is not undone yet."
+            }
+            Self::UndoPassed { kind: "NestedTopActionEnd", .. } => {
+                "What was done in the nested top action stays: its dummy CLR leads around it."
+            }
+            Self::UndoPassed { .. } => "There is nothing in it that a rollback would take back.",
             Self::TransactionEnded { .. } => "A later restart need not look at it again.",
             Self::InDoubt { .. } => {
                 "It promised to be able to commit: only its coordinator may decide, and nobody may pass."

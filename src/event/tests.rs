@@ -31,7 +31,15 @@ fn one_of_each() -> Vec<Event> {
         Event::PageRestored { page, torn: true },
         Event::PageRepaired { page, from: lsn(100), page_lsn: Some(lsn(200)) },
         Event::AnalysisBegan { from: lsn(100) },
-        Event::PageDirty { page, rec_lsn, from_checkpoint: true },
+        Event::PageDirty { page, rec_lsn, from_checkpoint: true, replaced: Some(lsn(200)) },
+        Event::TransactionNoted {
+            txn,
+            state: TransactionState::Active,
+            last_lsn: Some(lsn(200)),
+            undo_next_lsn: Some(lsn(100)),
+            from_checkpoint: true,
+        },
+        Event::TransactionGone { txn, lsn: lsn(100) },
         Event::AnalysisEnded {
             dirty_pages: 5,
             losers: txns,
@@ -39,11 +47,13 @@ fn one_of_each() -> Vec<Event> {
             in_doubt: Vec::new(),
         },
         Event::RedoBegan { from: lsn(100) },
+        Event::RecLsnRaised { page, page_lsn: lsn(200) },
         Event::Redone { lsn: lsn(100), page },
         Event::RedoSkipped { lsn: lsn(100), page, reason: SkipReason::BelowRecLsn },
         Event::RedoEnded { redone: 12 },
         Event::UndoBegan { losers: 2 },
         Event::Undone { txn, lsn: lsn(100), clr_lsn: lsn(200), page, undo_next_lsn: None },
+        Event::UndoPassed { txn, lsn: lsn(200), kind: "Compensation", undo_next_lsn: None },
         Event::TransactionEnded { txn },
         Event::Prepared { txn, global_id: global_id.clone(), prepare_lsn },
         Event::InDoubt { txn, global_id, prepare_lsn, locks: 3 },
@@ -80,7 +90,7 @@ fn names_and_fields_are_those_of_the_variants() {
         assert!(places.all(|place| place.is_some()), "{debug}: {written:?}");
         assert_eq!(debug.matches(": ").count(), written.len(), "{debug}: {written:?}");
     }
-    assert_eq!(names.len(), 28);
+    assert_eq!(names.len(), 32);
 }
 
 #[test]
@@ -124,7 +134,8 @@ fn restart_goes_through_its_phases_in_order() {
 #[test]
 fn sections_of_the_paper_look_like_such_and_reasons_like_sentences() {
     for event in one_of_each() {
-        if let Some(section) = event.paper_section() {
+        for phase in [None, Some(Phase::Undo)] {
+            let section = event.paper_section(phase).unwrap_or("1");
             assert!(section.chars().all(|c| c.is_ascii_digit() || c == '.'), "{section}");
         }
         if let Some(why) = event.why() {

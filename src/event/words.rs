@@ -10,7 +10,7 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PageNotDirty => "the page is not in the dirty page table",
-            Self::BelowRecLsn => "the record is older than the page's rec_lsn",
+            Self::BelowRecLsn => "the record is before the page's rec_lsn",
             Self::PageLsnNotBelow => "the page on disk has this change already",
             Self::PageDamaged => "the page is damaged and will be rebuilt as a whole",
         })
@@ -27,6 +27,16 @@ fn listed(txns: &[TxnId], names: &dyn Names) -> String {
     match txns {
         [] => "none".into(),
         _ => txns.iter().map(|txn| names.txn(*txn)).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Why undo does not undo a record of this kind.
+fn passed(kind: &str) -> &'static str {
+    match kind {
+        "Compensation" => "a CLR",
+        "NestedTopActionEnd" => "the end of a nested top action",
+        "Update" => "an update that is redone only",
+        _ => "which changed nothing",
     }
 }
 
@@ -51,8 +61,12 @@ impl Event {
             | Self::PagesGrown { .. }
             | Self::PageRepaired { .. }
             | Self::PageRestored { .. }
-            | Self::PageDirty { .. } => self.page_words(names),
+            | Self::PageDirty { .. }
+            | Self::RecLsnRaised { .. } => self.page_words(names),
             Self::Undone { .. }
+            | Self::UndoPassed { .. }
+            | Self::TransactionNoted { .. }
+            | Self::TransactionGone { .. }
             | Self::TransactionEnded { .. }
             | Self::Prepared { .. }
             | Self::InDoubt { .. } => self.transaction_words(names),
@@ -113,13 +127,28 @@ impl Event {
             Self::PageRestored { page, torn: false } => {
                 format!("{page} is written again from the double-write file")
             }
-            Self::PageDirty { page, rec_lsn, from_checkpoint: true } => format!(
-                "{page} enters the dirty page table with rec_lsn {}, as the checkpoint says",
-                names.lsn(*rec_lsn)
-            ),
-            Self::PageDirty { page, rec_lsn, from_checkpoint: false } => format!(
-                "{page} enters the dirty page table with rec_lsn {}: that record changes it",
-                names.lsn(*rec_lsn)
+            Self::PageDirty { page, rec_lsn, from_checkpoint, replaced } => {
+                let why = match from_checkpoint {
+                    true => ", as the checkpoint says",
+                    false => ": that record changes it",
+                };
+                let rec_lsn = names.lsn(*rec_lsn);
+                match replaced {
+                    None => {
+                        format!("{page} enters the dirty page table with rec_lsn {rec_lsn}{why}")
+                    }
+                    Some(same) if names.lsn(*same) == rec_lsn => {
+                        format!("{page} has rec_lsn {rec_lsn} in the dirty page table{why}, too")
+                    }
+                    Some(old) => format!(
+                        "{page} has rec_lsn {rec_lsn} in the dirty page table{why}; {} stood there",
+                        names.lsn(*old)
+                    ),
+                }
+            }
+            Self::RecLsnRaised { page, page_lsn } => format!(
+                "{page} on disk has all up to record {}: its rec_lsn is raised to behind it",
+                names.lsn(*page_lsn)
             ),
             _ => String::new(),
         }
@@ -133,6 +162,27 @@ impl Event {
                 names.txn(*txn),
                 names.lsn(*clr_lsn),
                 names.lsn_or_nil(*undo_next_lsn)
+            ),
+            Self::UndoPassed { txn, lsn, kind, undo_next_lsn } => format!(
+                "record {} of {} is passed over, {}; undo next {}",
+                names.lsn(*lsn),
+                names.txn(*txn),
+                passed(kind),
+                names.lsn_or_nil(*undo_next_lsn)
+            ),
+            Self::TransactionNoted { txn, state, last_lsn, undo_next_lsn, from_checkpoint } => {
+                format!(
+                    "{} is {state} in the transaction table{}: last record {}, undo next {}",
+                    names.txn(*txn),
+                    if *from_checkpoint { ", as the checkpoint says" } else { "" },
+                    names.lsn_or_nil(*last_lsn),
+                    names.lsn_or_nil(*undo_next_lsn)
+                )
+            }
+            Self::TransactionGone { txn, lsn } => format!(
+                "{} leaves the transaction table: record {} is its end",
+                names.txn(*txn),
+                names.lsn(*lsn)
             ),
             Self::TransactionEnded { txn } => {
                 format!("{} ends: nothing is left to do for it", names.txn(*txn))

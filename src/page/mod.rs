@@ -3,7 +3,7 @@
 //! Everything here is pure: bytes in, bytes out, no I/O and no locks. A page change is a value, a
 //! [`PageOp`], which the log stores and restart applies again. Redo therefore needs to know nothing
 //! about tables or trees, and redo of one page never reads another (the paper's *page-oriented*
-//! redo, section 1.1; the page's LSN is its section 4.2).
+//! redo, sections 3 and 10.3; the page's LSN is its section 4.2).
 //!
 //! # The page
 //!

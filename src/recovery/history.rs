@@ -208,13 +208,61 @@ impl Part<'_> {
         }
         for (nth, found) in found.iter().enumerate() {
             let skipped = match (pages.skips(nth, found.lsn), &changes[nth]) {
-                (None, Some(change)) => redo(found.lsn, change, (&mut *pages, nth), done)?,
+                (None, Some(change)) => self.redo(found.lsn, change, (&mut *pages, nth), done)?,
                 (None, None) => unreachable!("a rec_lsn is only ever raised"),
                 (skipped, _) => skipped,
             };
             self.tell(found, skipped, done);
         }
         Ok(())
+    }
+
+    /// Applies one change, that of the `nth` record looked up, or says why not.
+    fn redo(
+        &self,
+        lsn: Lsn,
+        change: &PageChange<'_>,
+        (pages, nth): (&mut HeldPages<'_>, usize),
+        done: &mut Repeated,
+    ) -> Result<Option<SkipReason>> {
+        let (pool, damaged) = (pages.pool(), &mut done.damaged);
+        if damaged.contains(change.page) {
+            return Ok(Some(SkipReason::PageDamaged));
+        }
+        let page = match pages.hold(nth, change.page) {
+            Ok(page) => page,
+            Err(error) => {
+                damaged.note(change.page, error)?;
+                return Ok(Some(SkipReason::PageDamaged));
+            }
+        };
+        let page_lsn = page.page_lsn();
+        if page_lsn >= Some(lsn) {
+            // All records up to the page's are in it: the next one that may not be is later. This is a
+            // bound to compare with, not the LSN of a record.
+            if let Some(bound) = page_lsn.and_then(|page_lsn| page_lsn.checked_add(1)) {
+                pages.raise_rec_lsn(nth, bound);
+            }
+            if let Some(page_lsn) = page_lsn.filter(|page_lsn| *page_lsn > lsn) {
+                let page = change.page;
+                self.history.observers.emit(|| Event::RecLsnRaised { page, page_lsn });
+            }
+            return Ok(Some(SkipReason::PageLsnNotBelow));
+        }
+        if !change.op.starts_anew() && page_lsn != change.prev_page_lsn {
+            let error = broken_chain(pool, page, lsn, change.prev_page_lsn);
+            if page_lsn > change.prev_page_lsn {
+                return Err(error);
+            }
+            damaged.note(change.page, error)?;
+            return Ok(Some(SkipReason::PageDamaged));
+        }
+        page.redo(&change.op, lsn).map_err(|fault| {
+            let op = page_op_words(&change.op, change.page, &PlainNames);
+            let expected = format!("a page that admits record {lsn}: {op}");
+            Error::corrupt(pool.place(change.page), expected, fault.to_string())
+        })?;
+        Ok(None)
     }
 
     fn tell(&self, found: &Found, skipped: Option<SkipReason>, done: &mut Repeated) {
@@ -230,49 +278,6 @@ impl Part<'_> {
             }
         }
     }
-}
-
-/// Applies one change, that of the `nth` record looked up, or says why not.
-fn redo(
-    lsn: Lsn,
-    change: &PageChange<'_>,
-    (pages, nth): (&mut HeldPages<'_>, usize),
-    done: &mut Repeated,
-) -> Result<Option<SkipReason>> {
-    let (pool, damaged) = (pages.pool(), &mut done.damaged);
-    if damaged.contains(change.page) {
-        return Ok(Some(SkipReason::PageDamaged));
-    }
-    let page = match pages.hold(nth, change.page) {
-        Ok(page) => page,
-        Err(error) => {
-            damaged.note(change.page, error)?;
-            return Ok(Some(SkipReason::PageDamaged));
-        }
-    };
-    let page_lsn = page.page_lsn();
-    if page_lsn >= Some(lsn) {
-        // All records up to the page's are in it: the next one that may not be is later. This is a
-        // bound to compare with, not the LSN of a record.
-        if let Some(bound) = page_lsn.and_then(|page_lsn| page_lsn.checked_add(1)) {
-            pages.raise_rec_lsn(nth, bound);
-        }
-        return Ok(Some(SkipReason::PageLsnNotBelow));
-    }
-    if !change.op.starts_anew() && page_lsn != change.prev_page_lsn {
-        let error = broken_chain(pool, page, lsn, change.prev_page_lsn);
-        if page_lsn > change.prev_page_lsn {
-            return Err(error);
-        }
-        damaged.note(change.page, error)?;
-        return Ok(Some(SkipReason::PageDamaged));
-    }
-    page.redo(&change.op, lsn).map_err(|fault| {
-        let op = page_op_words(&change.op, change.page, &PlainNames);
-        let expected = format!("a page that admits record {lsn}: {op}");
-        Error::corrupt(pool.place(change.page), expected, fault.to_string())
-    })?;
-    Ok(None)
 }
 
 /// A change applies to the version of the page that it was made on, and to no other. (What makes the

@@ -112,6 +112,7 @@ impl Rebuilt {
         match record {
             LogRecord::End(end) => {
                 self.transactions.remove(end.link.txn);
+                self.observers.emit(|| Event::TransactionGone { txn: end.link.txn, lsn });
                 if !self.is_complete() {
                     self.ended.insert(end.link.txn);
                 }
@@ -142,7 +143,12 @@ impl Rebuilt {
     fn dirtied(&mut self, page: PageId, lsn: Lsn) {
         if self.met.is_first(page) && self.dirty_pages.rec_lsn(page).is_none() {
             self.dirty_pages.dirtied(page, lsn);
-            self.observers.emit(|| Event::PageDirty { page, rec_lsn: lsn, from_checkpoint: false });
+            self.observers.emit(|| Event::PageDirty {
+                page,
+                rec_lsn: lsn,
+                from_checkpoint: false,
+                replaced: None,
+            });
         }
     }
 
@@ -175,8 +181,26 @@ impl Rebuilt {
         if (state, entry.state) == (TransactionState::Prepared, TransactionState::Prepared) {
             return Err("a record of a transaction in doubt, which does not decide upon it");
         }
+        // Undo will not go back the way it came: a CLR, the end of a nested top action, …
+        let leads_elsewhere = undo_next_lsn.is_some_and(|next| next != Some(lsn));
+        let is_news = !known || state != entry.state || leads_elsewhere;
         entry.state = state;
+        let entry = *entry;
+        if is_news {
+            self.noted(link.txn, &entry, false);
+        }
         Ok(())
+    }
+
+    fn noted(&self, txn: TxnId, entry: &TransactionEntry, from_checkpoint: bool) {
+        let TransactionEntry { state, last_lsn, undo_next_lsn, .. } = *entry;
+        self.observers.emit(|| Event::TransactionNoted {
+            txn,
+            state,
+            last_lsn,
+            undo_next_lsn,
+            from_checkpoint,
+        });
     }
 
     fn read_end_checkpoint(&mut self, lsn: Lsn, end: &EndCheckpoint) -> Result<(), Contradiction> {
@@ -190,8 +214,10 @@ impl Rebuilt {
                 return Err("a rec_lsn from the future");
             }
             let (page, rec_lsn) = (*page, *rec_lsn);
+            let replaced = self.dirty_pages.rec_lsn(page);
             self.dirty_pages.replace(page, rec_lsn);
-            self.observers.emit(|| Event::PageDirty { page, rec_lsn, from_checkpoint: true });
+            let from_checkpoint = true;
+            self.observers.emit(|| Event::PageDirty { page, rec_lsn, from_checkpoint, replaced });
         }
         for (txn, copy) in &end.transactions {
             self.merge(lsn, *txn, copy)?;
@@ -213,7 +239,10 @@ impl Rebuilt {
         }
         self.seen(txn)?;
         match self.transactions.get(txn) {
-            None => self.transactions.insert(txn, *copy),
+            None => {
+                self.transactions.insert(txn, *copy);
+                self.noted(txn, copy, true);
+            }
             Some(read) if read.last_lsn < copy.last_lsn => {
                 return Err("a last_lsn that is not in the log");
             }

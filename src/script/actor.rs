@@ -44,6 +44,10 @@ pub struct Actor {
     replies: Receiver<Reply>,
     thread: Option<JoinHandle<()>>,
     is_waiting: bool,
+    /// The order under way, or the last one.
+    order: Option<Action>,
+    /// Nested top actions under way.
+    nested: usize,
 }
 
 impl Actor {
@@ -58,7 +62,9 @@ impl Actor {
             .name(format!("aries-{id}"))
             .spawn(body)
             .map_err(|error| Error::from_io("start a thread for", id.to_string(), error))?;
-        Ok(Self { id, orders: Some(orders), replies, thread: Some(thread), is_waiting: false })
+        let orders = Some(orders);
+        let thread = Some(thread);
+        Ok(Self { id, orders, replies, thread, is_waiting: false, order: None, nested: 0 })
     }
 
     /// The transaction's number.
@@ -69,6 +75,11 @@ impl Actor {
     /// Whether it waits for a lock.
     pub fn is_waiting(&self) -> bool {
         self.is_waiting
+    }
+
+    /// Whether a nested top action is under way.
+    pub fn is_nested(&self) -> bool {
+        self.nested > 0
     }
 
     /// Takes no more orders: it ends, as soon as it gets the lock that it may wait for.
@@ -83,6 +94,7 @@ impl Actor {
 
     /// Gives an order; [`Actor::settle`] tells what comes of it.
     pub fn order(&mut self, action: Action) {
+        self.order = Some(action.clone());
         if let Some(orders) = &self.orders {
             // A thread that has ended has said why.
             let _ = orders.send(action);
@@ -95,6 +107,13 @@ impl Actor {
             match self.replies.try_recv() {
                 Ok(reply) => {
                     self.is_waiting = false;
+                    match (&self.order, &reply) {
+                        (Some(Action::NestedBegin), Ok(_)) => self.nested += 1,
+                        (Some(Action::NestedEnd | Action::NestedAbandon), Ok(_)) => {
+                            self.nested -= 1
+                        }
+                        _ => {}
+                    }
                     return Some(reply);
                 }
                 Err(TryRecvError::Disconnected) => {

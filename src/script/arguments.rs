@@ -25,7 +25,11 @@ impl<'l> Arguments<'l> {
     pub fn finish(&self) -> Parsed<()> {
         let Some(argument) = self.left.first() else { return Ok(()) };
         let (name, value) = (&self.line.name.text, &argument.value.text);
+        let is_key = |other: &&Argument| other.key.is_some() && other.key == argument.key;
         let message = match &argument.key {
+            Some(key) if self.line.arguments.iter().filter(is_key).count() > 1 => {
+                format!("{key}= stands there twice")
+            }
             Some(key) => format!("{name} takes no {key}="),
             None => format!("{name} does not take {value:?} here"),
         };

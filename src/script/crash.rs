@@ -107,6 +107,9 @@ impl Session {
         if !self.home.is_simulated() {
             return refused("power fails only on a simulated disk; `kill` ends the process");
         }
+        if crash.torn.is_some() && !matches!(crash.keep, Keep::None | Keep::All) {
+            return refused("torn= goes with keep=none and keep=all");
+        }
         if let Some((page, sectors)) = &crash.torn {
             self.write_without_sync(*page, sectors)?;
         }
@@ -127,7 +130,9 @@ impl Session {
         if sectors.is_empty() || *sectors.end() >= most {
             let last = most - 1;
             return refused(format!(
-                "a page has the sectors 0 to {last}; {sectors:?} are not of them"
+                "a page has the sectors 0 to {last}; {}-{} are not of them",
+                sectors.start(),
+                sectors.end()
             ));
         }
         if db.dirty_page_table().rec_lsn(page).is_none() {
@@ -155,9 +160,6 @@ impl Session {
                 Keep::Random(seed) => Survivors::Random { seed },
             });
         };
-        if !matches!(crash.keep, Keep::None | Keep::All) {
-            return refused("torn= goes with keep=none and keep=all");
-        }
         let page_size = u64::from(self.master()?.page_size);
         let begin = page.0 * page_size;
         let sector_of = |pending: &Pending| match pending.kind {

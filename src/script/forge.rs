@@ -294,7 +294,9 @@ impl Session {
             self.names.number_next(lsn, forge.end);
         }
         self.forge = Some(forge);
-        written.map(drop)
+        // The forge knows no names.
+        let told = |error: Error| Error::InvalidInput(self.names.translate(&error.to_string()));
+        written.map(drop).map_err(told)
     }
 
     fn write_by_hand(&mut self, forge: &mut Forge, forged: &Forged) -> Result<Lsn> {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::Error;
 use crate::ids::{Lsn, TxnId};
 use crate::record::{self, Names as _};
 
@@ -25,6 +26,14 @@ impl Names {
     pub fn call(&mut self, txn: TxnId, name: &str) {
         self.transactions.retain(|_, other| other != name);
         self.transactions.insert(txn, name.to_owned());
+    }
+
+    /// A name for a transaction that was given none: `T` and the number after the highest that stands in such a
+    /// name.
+    pub fn next_name(&self) -> String {
+        let numbers =
+            self.transactions.values().filter_map(|name| name.strip_prefix('T')?.parse().ok());
+        format!("T{}", numbers.max().unwrap_or(0_u64).saturating_add(1))
     }
 
     /// The transaction of this name.
@@ -66,7 +75,15 @@ impl Names {
         self.records.get(number).copied()
     }
 
-    /// A text, such as an error's, in which the engine named transactions and LSNs its way, with these names.
+    /// What an error says, with these names. (Who calls a statement wrong has used them already.)
+    pub fn told(&self, error: &Error) -> String {
+        match error {
+            Error::InvalidInput(_) | Error::NoSuchPrepared { .. } => error.to_string(),
+            other => self.translate(&other.to_string()),
+        }
+    }
+
+    /// A text in which the engine named transactions and LSNs its way, with these names.
     pub fn translate(&self, text: &str) -> String {
         text.split_inclusive(|c: char| !c.is_ascii_alphanumeric())
             .map(|piece| {

@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::statement::{Command, Half, Statement};
 use super::vocabulary::{self, VOCABULARY};
 use crate::checkpoint::Begun;
-use crate::db::Db;
+use crate::db::{DEFAULT_PAGE_SIZE, Db, Options};
 use crate::disk::{FileDisk, SimDisk};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -166,7 +166,7 @@ impl Session {
             output = self.told() + &output;
         }
         output += &self.settle_others();
-        let failed = done.err().map(|error| self.names.translate(&error.to_string()));
+        let failed = done.err().map(|error| self.names.told(&error));
         let output = match (statement.fails, failed) {
             (false, None) => output,
             (true, Some(error)) => format!("{output}Error: {error}\n"),
@@ -195,7 +195,7 @@ impl Session {
         for (name, reply) in settled {
             let told = match reply {
                 Ok(outcome) => self.outcome(&name, outcome),
-                Err(error) => self.names.translate(&format!("Error: {error}\n")),
+                Err(error) => format!("Error: {}\n", self.names.told(&error)),
             };
             let told = if told.is_empty() { "done\n".to_owned() } else { told };
             output += &format!("{name} goes on: {told}");
@@ -289,7 +289,13 @@ impl Session {
         let gate = Arc::new(Gate::default());
         let events = Arc::clone(&self.events);
         let observer = move |event: &Event| events.lock().push(event.clone());
-        let options = self.settings.options(self.home.is_simulated());
+        let options = match self.home {
+            Home::Simulated(_) => self.settings.options_simulated(),
+            Home::Directory(_) => {
+                let page_size = self.master().ok().map(|master| master.page_size as usize);
+                self.settings.options(Options::new(), page_size.unwrap_or(DEFAULT_PAGE_SIZE))
+            }
+        };
         let db = options.observer(Arc::new(observer)).open_on(self.home.disk(&gate)?)?;
         self.running =
             Some(Running { actors: BTreeMap::new(), begun: None, tickets: Vec::new(), db, gate });

@@ -14,14 +14,17 @@ const SEGMENT_BYTES: u64 = 65_536;
 const FRAMES: usize = 64;
 
 impl Settings {
-    /// The options to open a database with.
-    pub(super) fn options(&self, simulated: bool) -> Options {
-        let mut options = Options::new().background(false);
-        if simulated {
-            options = options.page_size(PAGE_SIZE).segment_bytes(SEGMENT_BYTES).database_id(1);
-            options = options.buffer_pool_bytes(FRAMES * PAGE_SIZE);
-        }
-        let (mut page_size, mut frames) = (PAGE_SIZE, FRAMES);
+    /// The options to open a database with, on a simulated disk.
+    pub(super) fn options_simulated(&self) -> Options {
+        let options = Options::new().page_size(PAGE_SIZE).segment_bytes(SEGMENT_BYTES);
+        let options = options.buffer_pool_bytes(FRAMES * PAGE_SIZE).database_id(1);
+        self.options(options, PAGE_SIZE)
+    }
+
+    /// These options, with what was set; pages have `page_size` bytes if nothing else was.
+    pub(super) fn options(&self, options: Options, page_size: usize) -> Options {
+        let mut options = options.background(false);
+        let (mut page_size, mut frames) = (page_size, FRAMES);
         for setting in &self.0 {
             options = match *setting {
                 Setting::PageSize(bytes) => {

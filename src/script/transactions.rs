@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::ids::{PageId, SlotId, TxnId};
 use crate::record::Names as _;
 
+/// Each has a thread, of which no system has any number.
+const MOST_TRANSACTIONS: usize = 1000;
+
 impl Session {
     pub(super) fn begin(&mut self, name: Option<&str>) -> Result<String> {
         let db = self.db()?;
@@ -16,8 +19,14 @@ impl Session {
         {
             return refused(format!("{name} is under way already"));
         }
+        let under_way = self.running.as_ref().map_or(0, |running| running.actors.len());
+        if under_way >= MOST_TRANSACTIONS {
+            return refused(format!(
+                "{MOST_TRANSACTIONS} transactions are under way: no more at a time"
+            ));
+        }
         let actor = Actor::begin(&db)?;
-        let name = name.map_or_else(|| actor.id().to_string(), str::to_owned);
+        let name = name.map_or_else(|| self.names.next_name(), str::to_owned);
         self.names.call(actor.id(), &name);
         self.highest_txn = self.highest_txn.max(actor.id().get());
         if let Some(running) = &mut self.running {
@@ -57,6 +66,9 @@ impl Session {
         let Some(actor) = self.actor(name) else { return refused(format!("{name} is gone")) };
         if actor.is_waiting() {
             return refused(format!("{name} waits for a lock"));
+        }
+        if actor.is_nested() && matches!(action, Action::Commit { .. } | Action::Prepare(_)) {
+            return refused("a nested top action is under way: `nested end` comes first");
         }
         actor.order(action.clone());
         let id = actor.id();

@@ -206,7 +206,7 @@ pub const VOCABULARY: &[Entry] = &[
     ),
     entry(
         "log",
-        "log KIND [T] [P] [slot=N] [undo_next=N] [page=P] [begin=N] [dirty=P:N,…] [txns=T:STATE:LAST:UNDO_NEXT,…]",
+        "log KIND [T] [P] [undo_next=N] [begin=N] [dirty=P:N,…] [txns=T:STATE:LAST:UNDO_NEXT,…]",
         "Writes a log record by hand, through the engine's own codec, where the engine cannot be brought to: \
          on a simulated disk, after a crash. KIND is update, clr, free, freed, commit, rollback, end, \
          begin_checkpoint or end_checkpoint.",

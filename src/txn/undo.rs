@@ -173,9 +173,9 @@ impl Transaction {
             let place = self.manager.log().segments().place(lsn);
             return Err(Error::corrupt(place, expected, record.to_string()));
         }
-        match record {
+        match &record {
             LogRecord::Update(update) => match update.undo {
-                Undo::RedoOnly => self.step_back(update.link.prev_lsn),
+                Undo::RedoOnly => self.step_back(&record, update.link.prev_lsn),
                 Undo::Physical(op) => {
                     let manager = Arc::clone(&self.manager);
                     let mut page = fix_patiently(manager.pool(), update.page)?;
@@ -191,10 +191,10 @@ impl Transaction {
                     });
                 }
             },
-            LogRecord::Compensation(record) => self.step_back(record.undo_next_lsn),
-            LogRecord::NestedTopActionEnd(record) => self.step_back(record.undo_next_lsn),
-            LogRecord::Rollback(record) => self.step_back(record.link.prev_lsn),
-            LogRecord::Prepare(record) => self.step_back(record.link.prev_lsn),
+            LogRecord::Compensation(passed) => self.step_back(&record, passed.undo_next_lsn),
+            LogRecord::NestedTopActionEnd(passed) => self.step_back(&record, passed.undo_next_lsn),
+            LogRecord::Rollback(passed) => self.step_back(&record, passed.link.prev_lsn),
+            LogRecord::Prepare(passed) => self.step_back(&record, passed.link.prev_lsn),
             other => {
                 let place = self.manager.log().segments().place(lsn);
                 let expected = "a record that can be undone or stepped over";
@@ -204,8 +204,12 @@ impl Transaction {
         Ok(())
     }
 
-    fn step_back(&mut self, undo_next_lsn: Option<Lsn>) {
+    fn step_back(&mut self, passed: &LogRecord<'_>, undo_next_lsn: Option<Lsn>) {
         assert!(undo_next_lsn < self.entry.undo_next_lsn, "undo goes backwards");
+        if let Some(lsn) = self.entry.undo_next_lsn {
+            let (txn, kind) = (self.id, passed.name());
+            self.manager.observers().emit(|| Event::UndoPassed { txn, lsn, kind, undo_next_lsn });
+        }
         self.entry.undo_next_lsn = undo_next_lsn;
         self.manager.set_entry(self.key, self.entry);
     }

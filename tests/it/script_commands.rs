@@ -109,6 +109,118 @@ fn a_session_ends_though_somebody_waits_for_a_transaction_in_doubt() {
     assert!(session.end().unwrap_err().to_string().contains("in doubt"));
 }
 
+/// What the last of these statements prints or says, in a session on a simulated disk.
+fn last_of(lines: &str) -> Result<String, String> {
+    let mut session = Session::simulated();
+    let mut last = Ok(String::new());
+    for (index, line) in lines.lines().enumerate() {
+        let statement =
+            Statement::parse_line(index + 1, line).map_err(|error| error.to_string())?;
+        last = session.perform(&statement.expect("a statement"));
+    }
+    last
+}
+
+#[test]
+fn errors_name_what_the_script_named() {
+    let stage = "fill pages=3 records=2\nT1: begin\nT1: update P1\nT2: begin\n";
+    for (lines, said) in [
+        ("T2: read P1.0\nT2: commit", "T2 waits for a lock"),
+        ("T3: commit", "T3 is not under way: `T3: begin` begins it"),
+        ("alice: begin\nalice: update P1", "`update` is for T1, T2, …; alice can `write`"),
+        ("T2: rollback T1", "there is no savepoint \"T1\""),
+        (
+            "T1: prepare T2\nT2: update P2\nT2: prepare T2",
+            "the global id \"T2\" is in doubt already",
+        ),
+        ("decide T1 commit", "no transaction with the global id \"T1\" is in doubt"),
+        ("help T1", "there is no statement \"T1\""),
+        ("T2: update P2\nT1: read P2.1\nT2: read P1.0", "deadlock: T2 waiting"),
+        (
+            "T1: nested begin\nT1: commit",
+            "a nested top action is under way: `nested end` comes first",
+        ),
+        ("T1: nested begin\nT1: prepare x", "a nested top action is under way"),
+        ("fill pages=1 records=1 pages=2", "pages= stands there twice"),
+        ("crash torn=P1:5-2", "5-2 are not of them"),
+        ("crash\nlog clr T1 P1", "the latest update by hand to compensate is none of P1"),
+        ("crash\nlog update T3 P1\nlog update T3 P1\nlog clr T3 P1", "undo of #1 goes on at #0"),
+    ] {
+        let error = last_of(&format!("{stage}{lines}")).unwrap_err();
+        assert!(error.contains(said), "{lines:?} said {error:?}");
+    }
+}
+
+/// Nobody loses a transaction to one that has no name.
+#[test]
+fn a_transaction_without_a_name_gets_a_new_one() {
+    let txns =
+        last_of("fill pages=2 records=4\nT3: begin\nT3: update P1\nbegin\nupdate P2\nshow txns");
+    let txns = txns.unwrap();
+    let lines: Vec<_> = txns.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(lines, ["T3", "T4"], "{txns}");
+    let read = "fill pages=2 records=4\nbegin\nupdate P1\ncommit\nT2: begin\nT2: read P1.0";
+    assert_eq!(last_of(read).unwrap(), "\"aaaa\"\n");
+}
+
+/// What changes in both tables, what redo learns from a page, and what undo passes over, is told.
+#[test]
+fn restart_tells_what_tables_pages_and_undo_go_through() {
+    let lines = "fill pages=4 records=4\nT4: begin\nT4: update P4\nT1: begin\nT1: update P1\nT2: begin\nT2: update P2\n\
+                 T2: update P1\ncheckpoint begin\nT2: savepoint s\nT2: update P2\nT2: rollback s\nT2: update P2\n\
+                 T1: nested begin\nT1: update P3\nT1: nested end\nT1: update P3\ncheckpoint end\nT4: commit\n\
+                 flush P2\nforce\ncrash\nrestart explain";
+    let told = last_of(lines).unwrap();
+    let mut rest = told.as_str();
+    for line in [
+        "T2 is active in the transaction table: last record #5, undo next #5\n",
+        "P2 enters the dirty page table with rec_lsn #5: that record changes it\n",
+        "T2 is active in the transaction table: last record #6, undo next #3\n",
+        "T1 is active in the transaction table: last record #9, undo next #1\n",
+        "P2 has rec_lsn #2 in the dirty page table, as the checkpoint says; #5 stood there\n",
+        "P3 has rec_lsn #8 in the dirty page table, as the checkpoint says, too\n",
+        "T4 is active in the transaction table, as the checkpoint says: last record #0, undo next #0\n",
+        "T4 is committing in the transaction table: last record #12, undo next #0\n",
+        "T4 leaves the transaction table: record #13 is its end\n",
+        "P2 on disk has all up to record #7: its rec_lsn is raised to behind it\n",
+        "record #2 is not redone on P2: the page on disk has this change already\n",
+        "record #5 is not redone on P2: the record is before the page's rec_lsn\n",
+        "record #10 of T1 is undone on P3",
+        "record #9 of T1 is passed over, the end of a nested top action; undo next #1\n",
+        "record #7 of T2 is undone on P2",
+        "record #6 of T2 is passed over, a CLR; undo next #3\n",
+    ] {
+        let behind = rest.split_once(line).map(|(_, behind)| behind);
+        rest = behind.unwrap_or_else(|| panic!("{line}\nis not said, or not there:\n{told}"));
+    }
+}
+
+/// A crash that is refused stops nothing.
+#[test]
+fn a_refused_crash_changes_nothing() {
+    let lines =
+        "fill pages=2 records=4\nT1: begin\nT1: update P1\ncrash torn=P1:0-0 keep=random seed=1";
+    assert!(last_of(lines).unwrap_err().contains("torn= goes with"));
+    last_of(&format!("{lines}\nT1: update P2\nT1: commit")).unwrap();
+}
+
+#[test]
+fn a_session_has_no_more_transactions_than_a_system_has_threads() {
+    let lines: String = (0..1001).map(|number| format!("A{number}: begin\n")).collect();
+    assert!(last_of(&lines).unwrap_err().contains("no more at a time"));
+}
+
+#[test]
+fn frames_are_of_the_size_that_the_database_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = aries(
+        &["shell", directory.path().to_str().unwrap()],
+        "fill pages=2 records=1\nkill\noptions frames=64\nrestart\nT1: begin\nT1: read P1.0\n",
+    );
+    assert_eq!(told(&output.stderr), "");
+    assert!(told(&output.stdout).contains("\"....\""), "{}", told(&output.stdout));
+}
+
 /// The crash takes the end of T1's records, and all of T2's: nothing can go on behind the one, the other begins again.
 #[test]
 fn records_by_hand_go_behind_what_the_crash_left() {

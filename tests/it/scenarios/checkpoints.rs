@@ -142,7 +142,7 @@ fn checkpoint_spans_records() {
     let losers: BTreeSet<TxnId> = after.restart_report().analysis.losers.iter().copied().collect();
     assert_eq!(losers, recorded);
     let is_from_checkpoint = |event: &Event| match event {
-        Event::PageDirty { page, rec_lsn, from_checkpoint: true } => Some((*page, *rec_lsn)),
+        Event::PageDirty { page, rec_lsn, from_checkpoint: true, .. } => Some((*page, *rec_lsn)),
         _ => None,
     };
     let read: BTreeMap<_, _> = trace.events().iter().filter_map(is_from_checkpoint).collect();

@@ -225,6 +225,12 @@ impl Event {
                 }
                 SkipReason::PageDamaged => "No single change can be applied to a damaged page.",
             },
+            other => return other.why_in_undo(),
+        })
+    }
+
+    fn why_in_undo(&self) -> Option<&'static str> {
+        Some(match self {
             Self::UndoBegan { losers: 1.. } => {
                 "One sweep backwards over all losers: always the latest record that is not undone yet."
             }

@@ -42,7 +42,45 @@ fn is_modest(statement: &Statement) -> bool {
     }
 }
 
-/// The golden scripts, and each statement's example.
+/// Lines that no statement may look like, each wrong in its own way; and texts that look odd and are right.
+const ODD: [&str; 34] = [
+    "",
+    "T1:",
+    "T1: !",
+    "(",
+    "( show log",
+    "(show log) x",
+    "=x",
+    "%",
+    "T1:begin",
+    "show log from=",
+    "show log from=%",
+    "show \"log",
+    "show 'log",
+    "T1: insert P1 \"a\\n\\r\\t\\0\\x41\\\\\\\"\\'\"",
+    "T1: insert P1 \"\\q\"",
+    "T1: insert P1 \"\\x4\"",
+    "T1: insert P1 \"\\xff\"",
+    "T1: insert P1",
+    "T1: insert Q1 x",
+    "T1: read P1",
+    "T1: read P1.x",
+    "T1: read P1.0 more",
+    "T1: checkpoint",
+    "checkpoint middle",
+    "crash keep=some",
+    "crash torn=P1",
+    "crash torn=P1:1",
+    "crash nothing=1",
+    "fill pages=x records=1",
+    "fill pages=1",
+    "log update T1 P1 x",
+    "log end_checkpoint begin=0 txns=T1:asleep",
+    "log frobnicate T1",
+    "frobnicate",
+];
+
+/// The golden scripts, each statement's example, that example with something missing or too much, and odd lines.
 pub fn seeds() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/scripts");
     let files = fs::read_dir(folder).expect("the golden scripts");
@@ -52,5 +90,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let examples = VOCABULARY.iter().map(|entry| {
         format!("fill pages=4 records=2\nT1: begin\n{}\nT1: update P1\n", entry.example).into_bytes()
     });
-    scripts.chain(examples).collect()
+    let spoilt = VOCABULARY.iter().flat_map(|entry| {
+        let shorter = entry.example.rsplit_once(' ').map_or("", |(shorter, _)| shorter);
+        [shorter.to_owned(), format!("{} x", entry.example), format!("{} x=1", entry.example)]
+    });
+    let odd = ODD.iter().map(|line| (*line).to_owned());
+    scripts.chain(examples).chain(spoilt.chain(odd).map(String::into_bytes)).collect()
 }

@@ -155,7 +155,7 @@ fn page_id(text: &str) -> Result<PageId, String> {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong_usage = match error.downcast_ref::<Error>() {
-        Some(error) => error.is_not_found() || matches!(error, Error::NotADatabase { .. }),
+        Some(error) => error.is_wrong_usage(),
         None => {
             let demo = error.downcast_ref::<crate::demo::Error>();
             error.is::<WrongUsage>() || demo.is_some_and(crate::demo::Error::is_wrong_usage)

@@ -140,10 +140,13 @@ fn not_a_directory(path: PathBuf) -> Error {
 /// A directory that holds anything holds one of these too, or it is somebody else's: not even a
 /// lock is left there.
 const MARKS: [&str; 4] = [LOCK, "control", "creating", "distrust"];
+/// And whoever has all of these has lost the others.
+const REMAINS: [&str; 3] = ["pages", "log", "doublewrite"];
 
 fn refuse_foreign(root: &Path) -> Result<()> {
     let mut entries = fs::read_dir(root).map_err(|e| Error::from_io("list", root, e))?;
-    if MARKS.iter().any(|mark| root.join(mark).exists()) {
+    let is_there = |name: &&str| root.join(name).exists();
+    if MARKS.iter().any(|name| is_there(&name)) || REMAINS.iter().all(|name| is_there(&name)) {
         return Ok(());
     }
     match entries.next() {

@@ -11,7 +11,8 @@ use super::progress::Waiting;
 use super::{Asked, DONE};
 use crate::config::RestartMode;
 use crate::db::{Options, Outside};
-use crate::demo::{milliseconds, restart_json};
+use crate::demo::{counted, milliseconds, restart_json};
+use crate::error::Result;
 use crate::event::{Event, Observer, Phase};
 use crate::ids::Lsn;
 use crate::recovery::RestartReport;
@@ -217,9 +218,9 @@ fn text(report: &RestartReport) -> String {
         "analysis".to_owned(),
         format!("{} to {}", analysis.from, analysis.end),
         format!(
-            "{} dirty pages, {} losers, {} in doubt",
-            analysis.dirty_pages,
-            analysis.losers.len(),
+            "{}, {}, {} in doubt",
+            counted(analysis.dirty_pages, "dirty page"),
+            counted(analysis.losers.len(), "loser"),
             analysis.in_doubt.len()
         ),
         milliseconds(analysis.duration),
@@ -227,13 +228,17 @@ fn text(report: &RestartReport) -> String {
     table.add_row([
         "redo".to_owned(),
         redo.from.map_or_else(String::new, |from| format!("{from} to {}", analysis.end)),
-        format!("{} changes applied, {skipped} skipped", redo.redone),
+        format!("{} applied, {skipped} skipped", counted(redo.redone, "change")),
         milliseconds(redo.duration),
     ]);
     table.add_row([
         "undo".to_owned(),
         undo.back_to.map_or_else(String::new, |to| format!("back to {to}")),
-        format!("{} changes undone, {} transactions ended", undo.compensations, undo.ended),
+        format!(
+            "{} undone, {} ended",
+            counted(undo.compensations, "change"),
+            counted(undo.ended, "transaction")
+        ),
         milliseconds(undo.duration),
     ]);
     let clean = if report.clean { "It had been closed.\n" } else { "" };

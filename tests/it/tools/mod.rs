@@ -8,7 +8,9 @@
 mod look;
 mod reading_log;
 mod readme;
+mod refusals;
 mod restart;
+mod terminal;
 mod untouched;
 mod verify;
 

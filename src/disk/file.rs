@@ -146,7 +146,7 @@ const REMAINS: [&str; 3] = ["pages", "log", "doublewrite"];
 fn refuse_foreign(root: &Path) -> Result<()> {
     let mut entries = fs::read_dir(root).map_err(|e| Error::from_io("list", root, e))?;
     let is_there = |name: &&str| root.join(name).exists();
-    if MARKS.iter().any(|name| is_there(&name)) || REMAINS.iter().all(|name| is_there(&name)) {
+    if MARKS.iter().any(is_there) || REMAINS.iter().all(is_there) {
         return Ok(());
     }
     match entries.next() {

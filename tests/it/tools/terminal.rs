@@ -11,8 +11,7 @@ fn on_terminal(columns: usize, arguments: &str) -> String {
     let command = format!("stty cols {columns} rows 24; NO_COLOR=1 {program} {arguments}");
     let done = Command::new("script").args(["-qec", &command, "/dev/null"]).output().unwrap();
     assert!(!done.stdout.is_empty(), "{done:?}");
-    let printed = String::from_utf8(done.stdout).unwrap().replace('\r', "");
-    printed
+    String::from_utf8(done.stdout).unwrap().replace('\r', "")
 }
 
 #[test]

@@ -153,6 +153,10 @@ fn damaged_databases() {
     expect(without_control.path(), &ALL, 1);
     fs::write(without_control.path().join("LOCK"), "").unwrap();
     expect(without_control.path(), &ALL, 1);
+    let directory = without_control.path().to_str().unwrap();
+    for arguments in [&["demo", "--dir", directory][..], &["shell", directory]] {
+        assert_eq!(aries(arguments).status.code(), Some(1), "{arguments:?}");
+    }
     let without_log = closed();
     fs::remove_dir_all(without_log.path().join("log")).unwrap();
     expect(without_log.path(), &["log", "restart", "stats", "verify"], 1);

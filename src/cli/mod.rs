@@ -2,7 +2,8 @@
 //!
 //! - What was asked for goes to standard output, messages and progress to standard error.
 //! - Exit codes: 0 done, 1 something is wrong, 2 wrong usage.
-//! - `--json` on every command that reports: exactly one object on standard output.
+//! - `--json` on every command that reports: one whole object on standard output, or nothing where there is
+//!   nothing to report. Whatever fails, never half of one.
 
 mod control;
 mod demo;

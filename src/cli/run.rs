@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::output::{path, print};
-use super::{DONE, SOMETHING_WRONG};
-use crate::disk::FileDisk;
+use super::{DONE, SOMETHING_WRONG, WRONG_USAGE, exit_code};
 use crate::script::{self, Difference, Script, ScriptError, Session, Verdict};
 
 const EXAMPLES: &str = "\
@@ -57,12 +56,15 @@ struct Ran<'a> {
     file: &'a Path,
     blocks: usize,
     differences: Vec<Difference>,
+    /// Why it could not be read.
+    unread: Option<String>,
+    /// Why it could not be run to its end.
     error: Option<String>,
 }
 
 impl Ran<'_> {
     fn is_ok(&self) -> bool {
-        self.differences.is_empty() && self.error.is_none()
+        self.differences.is_empty() && self.unread.is_none() && self.error.is_none()
     }
 }
 
@@ -71,14 +73,20 @@ impl Ran<'_> {
 /// # Errors
 /// What keeps a directory from being worked on.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    if let Some(directory) = &arguments.dir {
-        drop(FileDisk::create(directory)?); // What cannot be worked on is refused before anything is run.
-    }
     let mut ran = Vec::new();
     for file in &arguments.files {
-        let mut done = Ran { file, blocks: 0, differences: Vec::new(), error: None };
-        let result = run_file(arguments, &mut done);
-        done.error = result.err().map(|error| error.to_string());
+        let mut done = Ran { file, blocks: 0, differences: Vec::new(), unread: None, error: None };
+        match fs::read(file) {
+            Ok(bytes) => match run_file(arguments, &bytes, &mut done) {
+                // No script can be run in that directory.
+                Err(error) if exit_code(&error) == WRONG_USAGE => return Err(error),
+                run => done.error = run.err().map(|error| error.to_string()),
+            },
+            Err(error) => {
+                eprintln!("aries: cannot read {}: {error}", file.display());
+                done.unread = Some(format!("cannot read it: {error}"));
+            }
+        }
         if !arguments.json {
             print(&report(&done));
         }
@@ -93,13 +101,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 /// Runs a file as far as that goes.
-fn run_file(arguments: &Arguments, ran: &mut Ran<'_>) -> anyhow::Result<()> {
-    let bytes = fs::read(ran.file).map_err(|error| {
-        let error = format!("cannot read {}: {error}", ran.file.display());
-        eprintln!("aries: {error}");
-        anyhow::Error::msg(error)
-    })?;
-    let script = Script::parse(script::text(1, &bytes)?)?;
+fn run_file(arguments: &Arguments, bytes: &[u8], ran: &mut Ran<'_>) -> anyhow::Result<()> {
+    let script = Script::parse(script::text(1, bytes)?)?;
     let mut session = match &arguments.dir {
         Some(directory) => Session::in_directory(directory)?,
         None => Session::simulated(),
@@ -159,6 +162,6 @@ fn to_json(ran: &Ran<'_>) -> Value {
         "file": path(ran.file),
         "blocks": ran.blocks,
         "differences": differences,
-        "error": ran.error,
+        "error": ran.unread.as_ref().or(ran.error.as_ref()),
     })
 }

@@ -45,6 +45,7 @@ fn run_compares_prints_and_says_so() {
     let done = aries(&["run", "no-such-file", &silent], "");
     assert_eq!(done.status.code(), Some(1));
     assert!(told(&done.stderr).contains("no-such-file"));
+    assert!(told(&done.stdout).starts_with("FAILED  no-such-file\n"), "{done:?}");
     assert!(told(&done.stdout).contains(&format!("ok  {silent}")), "the others are run");
     let done = aries(&["run", "--json", &right, "no-such-file", &right], "");
     assert_eq!(done.status.code(), Some(1));

@@ -170,6 +170,12 @@ impl Error {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
+    /// Whether another directory, not another disk, is what helps.
+    #[must_use]
+    pub fn is_wrong_usage(&self) -> bool {
+        self.is_not_found() || matches!(self, Self::NotADatabase { .. })
+    }
+
     /// Whether the disk was full.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {

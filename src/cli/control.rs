@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::output::{lines, lsn, print, table};
 use super::{Asked, DONE, SOMETHING_WRONG};
-use crate::disk::{Disk, OverlayDisk};
-use crate::error::Error;
+use crate::db::control_file;
+use crate::disk::OverlayDisk;
 use crate::ids::Lsn;
-use crate::log::{CONTROL_FILE, MasterRecord, SlotState, newest_slot, read_slots};
+use crate::log::{MasterRecord, SlotState, newest_slot, read_slots};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,14 +80,7 @@ fn fields(master: &MasterRecord) -> Vec<Line> {
 /// What keeps the control file from being read.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let disk = OverlayDisk::over_directory_in_use(&arguments.asked.directory)?;
-    let file = match disk.open(CONTROL_FILE) {
-        Err(error) if error.is_not_found() => {
-            let reason = format!("it holds no file {CONTROL_FILE:?}");
-            return Err(Error::NotADatabase { path: disk.location(), reason }.into());
-        }
-        file => file?,
-    };
-    let (slots, _) = read_slots(file.as_ref())?;
+    let (slots, _) = read_slots(control_file(&disk)?.as_ref())?;
     let counts = newest_slot(&slots);
     if arguments.asked.json {
         let slots: Vec<Value> = slots.iter().map(slot_json).collect();

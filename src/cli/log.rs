@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::output::{JsonList, Output, cut, width};
 use super::{Asked, DONE, SOMETHING_WRONG, WrongUsage};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::record::{KIND_NAMES, LogRecord};
 pub use reading::Reading;
@@ -29,8 +29,9 @@ Examples:
   aries log bank --follow                     waits for more; ends with Ctrl-C
   aries log bank --stats
 
-It changes nothing, and may be run while the database is open elsewhere: what is not yet on disk is not
-seen then. Exit code 0 at the end of the log, 1 where it is damaged, 2 for wrong usage.
+It changes nothing, and may be run while the database is open elsewhere: what is not yet on disk is not \
+seen then.
+Exit code 0 at the end of the log, 1 where it is damaged, 2 for wrong usage.
 ";
 
 const SHAPE: &str = "\
@@ -38,7 +39,7 @@ The JSON object (LSNs are bytes of the log, nil is null):
   version   of this shape: 1
   records   in order: { lsn, txn, prev_lsn, kind, page, prev_page_lsn, undo_next_lsn, bytes, what }
   end       where the log ends; of --chain-of and --to, where reading ended
-  fault     what is wrong with the log, in words; null if nothing is
+  fault     what is wrong with the log or kept it from being read to its end; null if nothing
 With --stats it holds, in place of the records:
   start     the first record that is kept
   count, bytes  of all records
@@ -140,23 +141,21 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     if arguments.follow {
         return follow(arguments, &mut reading);
     }
+    // What is refused is refused before anything is printed.
+    let chain = arguments.chain_of.map(|chain| find_last(chain, &mut reading)).transpose()?;
     let mut printer = Printer::begin(arguments);
-    let read = match arguments.chain_of {
-        Some(chain) => follow_chain(chain, &mut reading, &mut printer)?,
+    let read = match chain {
+        Some(found) => follow_chain(found, &reading, &mut printer),
         None => show_all(arguments, &mut reading, &mut printer),
     };
-    let fault = told(read)?;
+    let fault = told(read);
     printer.end(&reading, fault.as_deref());
     Ok(exit_code(fault.as_deref()))
 }
 
-/// Damage in words; other failures are failures.
-fn told(read: Result<()>) -> Result<Option<String>> {
-    match read {
-        Ok(()) => Ok(None),
-        Err(error @ Error::Corrupt { .. }) => Ok(Some(error.to_string())),
-        Err(error) => Err(error),
-    }
+/// What kept the log from being read to its end, in words.
+fn told(read: Result<()>) -> Option<String> {
+    read.err().map(|error| error.to_string())
 }
 
 fn exit_code(fault: Option<&str>) -> u8 {
@@ -184,7 +183,7 @@ fn follow(arguments: &Arguments, reading: &mut Reading) -> anyhow::Result<u8> {
             wanted = !arguments.wants(lsn, record) || printer.record(lsn, bytes, record);
             wanted
         });
-        let fault = told(read)?;
+        let fault = told(read);
         if !printer.output.flush() || !wanted || fault.is_some() {
             return Ok(exit_code(fault.as_deref()));
         }
@@ -193,12 +192,11 @@ fn follow(arguments: &Arguments, reading: &mut Reading) -> anyhow::Result<u8> {
     }
 }
 
-/// Prints a chain backwards. Its end must be found first: that takes a walk over all of the log.
-fn follow_chain(
-    chain: Chain,
-    reading: &mut Reading,
-    printer: &mut Printer,
-) -> anyhow::Result<Result<()>> {
+/// A chain, its last record, and what came of reading all of the log to find it.
+type Found = (Chain, Option<Lsn>, Result<()>);
+
+/// Finds the last record of a chain: that takes a walk over all of the log.
+fn find_last(chain: Chain, reading: &mut Reading) -> std::result::Result<Found, WrongUsage> {
     let mut last = None;
     let read = reading.run(&mut |lsn, _, record| {
         if chain.has(record) {
@@ -206,34 +204,36 @@ fn follow_chain(
         }
         true
     });
-    let mut next = match (&read, last) {
-        (Ok(()), None) => {
-            let what = match chain {
-                Chain::Of(txn) => txn.to_string(),
-                Chain::On(page) => page.to_string(),
-            };
-            return Err(
-                WrongUsage(format!("no record of {what} is in the log that is kept")).into()
-            );
-        }
-        (_, last) => last,
-    };
+    if last.is_none() && read.is_ok() {
+        let what = match chain {
+            Chain::Of(txn) => txn.to_string(),
+            Chain::On(page) => page.to_string(),
+        };
+        return Err(WrongUsage(format!("no record of {what} is in the log that is kept")));
+    }
+    Ok((chain, last, read))
+}
+
+/// Prints a chain backwards.
+fn follow_chain(
+    (chain, last, read): Found,
+    reading: &Reading,
+    printer: &mut Printer,
+) -> Result<()> {
+    let mut next = last;
     while let Some(lsn) = next {
         if lsn < reading.start() {
             eprintln!("The record before, {lsn}, is not kept any more.");
             break;
         }
-        let (bytes, found) = match reading.read(lsn) {
-            Ok(found) => found,
-            Err(error) => return Ok(Err(error)),
-        };
+        let (bytes, found) = reading.read(lsn)?;
         let record = found.record();
         if !printer.record(lsn, bytes, &record) {
             break;
         }
         next = chain.before(&record);
     }
-    Ok(read)
+    read
 }
 
 /// Prints records in one of the forms.
@@ -246,14 +246,14 @@ struct Printer {
 
 impl Printer {
     fn begin(arguments: &Arguments) -> Self {
-        let mut output = Output::new();
+        let (mut output, width) = (Output::new(), width());
         let json_lines = arguments.asked.json && arguments.follow;
         let list = (arguments.asked.json && !json_lines)
             .then(|| JsonList::begin(&mut output, &json!({ "version": 1 }), "records"));
         if !arguments.asked.json {
-            output.print(&format!("{HEADER}\n"));
+            output.print(&format!("{}\n", cut(HEADER, width)));
         }
-        Self { output, list, json_lines, width: width() }
+        Self { output, list, json_lines, width }
     }
 
     /// Prints a record; gives whether somebody may still be reading.

@@ -2,7 +2,8 @@
 //!
 //! - What was asked for goes to standard output, messages and progress to standard error.
 //! - Exit codes: 0 done, 1 something is wrong, 2 wrong usage.
-//! - `--json` on every command that reports: exactly one object on standard output.
+//! - `--json` on every command that reports: one whole object on standard output, or nothing where there is
+//!   nothing to report. Whatever fails, never half of one.
 
 mod control;
 mod demo;
@@ -155,7 +156,7 @@ fn page_id(text: &str) -> Result<PageId, String> {
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     let wrong_usage = match error.downcast_ref::<Error>() {
-        Some(error) => error.is_not_found() || matches!(error, Error::NotADatabase { .. }),
+        Some(error) => error.is_wrong_usage(),
         None => {
             let demo = error.downcast_ref::<crate::demo::Error>();
             error.is::<WrongUsage>() || demo.is_some_and(crate::demo::Error::is_wrong_usage)

@@ -1,6 +1,7 @@
 //! What the commands print with.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::path::Path;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -128,6 +129,11 @@ pub fn bold(text: &str) -> String {
 /// A log position for a column; `nil` for none.
 pub fn lsn(lsn: Option<Lsn>) -> String {
     lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string())
+}
+
+/// A path as JSON, in which bytes that are no text are replaced.
+pub fn path(path: &Path) -> Value {
+    path.to_string_lossy().into()
 }
 
 /// The numbers of transactions.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::output::{lines, lsn, print, table};
 use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::db::Outside;
+use crate::demo::counted;
 use crate::ids::{Lsn, PageId};
 use crate::page::{self, HEADER_SIZE, HeaderFields, PageKind, PageState, SlotState, space_map};
 
@@ -85,9 +86,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let pages = database.master().pages;
     let page = arguments.page;
     if page.0 >= pages {
-        return Err(
-            super::WrongUsage(format!("there is no {page}: the file has {pages} pages")).into()
-        );
+        return Err(super::WrongUsage(format!(
+            "there is no {page}: the file has {}",
+            counted(pages, "page")
+        ))
+        .into());
     }
     let bytes = database.read_page(page)?;
     let header = page::header_fields(&bytes, page);
@@ -185,10 +188,10 @@ fn text(found: &Found, pages: u64, hex: bool) -> String {
     }
     if found.kind() == Some(PageKind::Slotted) {
         text += &format!(
-            "  {} slots, records from byte {} on, {} dead bytes, room for {} more\n\n",
-            header.slot_count,
+            "  {}, records from byte {} on, {}, room for {} more\n\n",
+            counted(header.slot_count, "slot"),
             header.heap_start,
-            header.fragmented_bytes,
+            counted(header.fragmented_bytes, "dead byte"),
             page::free_bytes(&found.bytes)
         );
         let mut table = table(["slot", "state", "bytes", "record"]);

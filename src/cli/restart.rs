@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::event_json::event_json;
 use super::output::{JsonList, Output, bold, lines, lsn, print, table};
@@ -11,7 +11,8 @@ use super::progress::Waiting;
 use super::{Asked, DONE};
 use crate::config::RestartMode;
 use crate::db::{Options, Outside};
-use crate::demo::{milliseconds, restart_json};
+use crate::demo::{counted, milliseconds, restart_json};
+use crate::error::Result;
 use crate::event::{Event, Observer, Phase};
 use crate::ids::Lsn;
 use crate::recovery::RestartReport;
@@ -33,7 +34,9 @@ The JSON object (LSNs are bytes of the log, durations microseconds, nil is null)
   dry_run   whether nothing was written
   events    with --explain, in order: { event, phase, section, words, and the event's fields },
             phase being opening, analysis, redo or undo, section that of the ARIES paper
-  report    { clean, epoch, tail_rewritten, pages_rewritten, pages_torn, checkpoint_lsn, duration,
+  error     why the restart was refused or failed, in words; null if all went well
+  report    null if it did not go well, else
+            { clean, epoch, tail_rewritten, pages_rewritten, pages_torn, checkpoint_lsn, duration,
               analysis { from, end, records, bytes, dirty_pages, losers, committed, in_doubt, duration },
               redo { from, records, bytes, redone, skipped { page_not_dirty, below_rec_lsn,
                      page_lsn_not_below, page_damaged }, pages_read, pages_repaired, duration },
@@ -74,32 +77,42 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         }
         None => options.observer(Arc::new(HowFar::begin())),
     };
-    let report = if arguments.dry_run {
-        outside.restart(&options)?.restart_report().clone()
-    } else {
-        drop(outside); // It holds the lock.
-        let db = options.open(&arguments.asked.directory)?;
-        let report = db.restart_report().clone();
-        db.close()?;
-        report
-    };
-    match teller {
-        Some(teller) => teller.end(arguments, &report),
-        None if arguments.asked.json => {
-            print(&format!("{:#}\n", Value::Object(tail(arguments, &report))));
+    let restarted = restart(arguments, outside, &options);
+    match (teller, &restarted) {
+        (Some(teller), _) => teller.end(arguments, &restarted),
+        (None, _) if arguments.asked.json => {
+            let mut object = head(arguments);
+            object.extend(tail(&restarted));
+            print(&format!("{:#}\n", Value::Object(object)));
         }
-        None => print(&format!("{}{}\n", text(&report), conclusion(arguments))),
+        (None, Ok(report)) => print(&format!("{}{}\n", text(report), conclusion(arguments))),
+        (None, Err(_)) => {}
     }
-    Ok(DONE)
+    Ok(restarted.map(|_| DONE)?)
 }
 
-fn tail(arguments: &Arguments, report: &RestartReport) -> serde_json::Map<String, Value> {
-    let tail = [
-        ("version", 1.into()),
-        ("dry_run", arguments.dry_run.into()),
-        ("report", restart_json(report)),
-    ];
-    tail.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn restart(arguments: &Arguments, outside: Outside, options: &Options) -> Result<RestartReport> {
+    if arguments.dry_run {
+        return Ok(outside.restart(options)?.restart_report().clone());
+    }
+    drop(outside); // It holds the lock.
+    let db = options.open(&arguments.asked.directory)?;
+    let report = db.restart_report().clone();
+    db.close()?;
+    Ok(report)
+}
+
+fn head(arguments: &Arguments) -> Map<String, Value> {
+    let head = [("version", 1.into()), ("dry_run", arguments.dry_run.into())];
+    head.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+}
+
+fn tail(restarted: &Result<RestartReport>) -> Map<String, Value> {
+    let (report, error) = match restarted {
+        Ok(report) => (restart_json(report), Value::Null),
+        Err(error) => (Value::Null, error.to_string().into()),
+    };
+    [("report".to_owned(), report), ("error".to_owned(), error)].into_iter().collect()
 }
 
 fn conclusion(arguments: &Arguments) -> &'static str {
@@ -151,7 +164,7 @@ struct Telling {
 impl Teller {
     fn begin(arguments: &Arguments) -> Self {
         let mut output = Output::new();
-        let head = json!({ "version": 1, "dry_run": arguments.dry_run });
+        let head = Value::Object(head(arguments));
         let list = arguments.asked.json.then(|| JsonList::begin(&mut output, &head, "events"));
         let telling = Telling { output, list, phase: None, given: BTreeSet::new(), is_open: false };
         Self(Mutex::new(telling))
@@ -165,12 +178,15 @@ impl Teller {
         }
     }
 
-    fn end(&self, arguments: &Arguments, report: &RestartReport) {
+    fn end(&self, arguments: &Arguments, restarted: &Result<RestartReport>) {
         let Telling { output, list, .. } = &mut *self.0.lock();
-        match list.take() {
-            Some(list) => list.end(output, &json!({ "report": restart_json(report) })),
-            None => drop(output.print(&format!("\n{}\n", conclusion(arguments))) && output.flush()),
+        if let Some(list) = list.take() {
+            return list.end(output, &Value::Object(tail(restarted)));
         }
+        if restarted.is_ok() {
+            output.print(&format!("\n{}\n", conclusion(arguments)));
+        }
+        output.flush();
     }
 }
 
@@ -217,9 +233,9 @@ fn text(report: &RestartReport) -> String {
         "analysis".to_owned(),
         format!("{} to {}", analysis.from, analysis.end),
         format!(
-            "{} dirty pages, {} losers, {} in doubt",
-            analysis.dirty_pages,
-            analysis.losers.len(),
+            "{}, {}, {} in doubt",
+            counted(analysis.dirty_pages, "dirty page"),
+            counted(analysis.losers.len(), "loser"),
             analysis.in_doubt.len()
         ),
         milliseconds(analysis.duration),
@@ -227,13 +243,17 @@ fn text(report: &RestartReport) -> String {
     table.add_row([
         "redo".to_owned(),
         redo.from.map_or_else(String::new, |from| format!("{from} to {}", analysis.end)),
-        format!("{} changes applied, {skipped} skipped", redo.redone),
+        format!("{} applied, {skipped} skipped", counted(redo.redone, "change")),
         milliseconds(redo.duration),
     ]);
     table.add_row([
         "undo".to_owned(),
         undo.back_to.map_or_else(String::new, |to| format!("back to {to}")),
-        format!("{} changes undone, {} transactions ended", undo.compensations, undo.ended),
+        format!(
+            "{} undone, {} ended",
+            counted(undo.compensations, "change"),
+            counted(undo.ended, "transaction")
+        ),
         milliseconds(undo.duration),
     ]);
     let clean = if report.clean { "It had been closed.\n" } else { "" };

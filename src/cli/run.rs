@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
-use super::output::print;
-use super::{DONE, SOMETHING_WRONG, WRONG_USAGE};
-use crate::script::{Difference, Script, Session, Verdict};
+use super::output::{path, print};
+use super::{DONE, SOMETHING_WRONG, WRONG_USAGE, exit_code};
+use crate::script::{self, Difference, Script, ScriptError, Session, Verdict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,7 +18,7 @@ Examples:
   aries run lesson.script --trace         with every event of the engine
   aries run lesson.script --dir bank      on the database in ./bank
 
-Exit code 0 if all printed what they had to, 1 if not, 2 for wrong usage.
+Exit code 0 if all printed what they had to, 1 if not or if a file cannot be read, 2 for wrong usage.
 ";
 
 const SHAPE: &str = "\
@@ -26,12 +26,14 @@ The JSON object:
   version      1
   ok           whether every file printed what it had to
   files        one object for each:
-    file, blocks (how many), differences (each: line, expected, printed), error (null if none)";
+    file, blocks (how many), differences (each: line, expected, printed),
+    error (what is wrong with it or kept it from being run to its end; null if nothing)";
 
 /// Runs scripts of the command language, and compares what they print.
 ///
 /// Each file has a simulated disk of its own, on which power can fail. Blocks that end with --- are followed by
-/// what they must print. `aries shell` and its `help` tell the language; so does docs/script.md.
+/// what they must print. `aries shell` and its `help` tell the language; so does docs/script.md. In a directory
+/// each script ends as a shell does: transactions still under way are rolled back, the database is closed.
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
 pub struct Arguments {
@@ -50,16 +52,19 @@ pub struct Arguments {
 }
 
 /// What came of one file.
-struct Ran {
-    file: PathBuf,
+struct Ran<'a> {
+    file: &'a Path,
     blocks: usize,
     differences: Vec<Difference>,
+    /// Why it could not be read.
+    unread: Option<String>,
+    /// Why it could not be run to its end.
     error: Option<String>,
 }
 
-impl Ran {
+impl Ran<'_> {
     fn is_ok(&self) -> bool {
-        self.differences.is_empty() && self.error.is_none()
+        self.differences.is_empty() && self.unread.is_none() && self.error.is_none()
     }
 }
 
@@ -70,14 +75,18 @@ impl Ran {
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let mut ran = Vec::new();
     for file in &arguments.files {
-        let text = match fs::read_to_string(file) {
-            Ok(text) => text,
+        let mut done = Ran { file, blocks: 0, differences: Vec::new(), unread: None, error: None };
+        match fs::read(file) {
+            Ok(bytes) => match run_file(arguments, &bytes, &mut done) {
+                // No script can be run in that directory.
+                Err(error) if exit_code(&error) == WRONG_USAGE => return Err(error),
+                run => done.error = run.err().map(|error| error.to_string()),
+            },
             Err(error) => {
                 eprintln!("aries: cannot read {}: {error}", file.display());
-                return Ok(WRONG_USAGE);
+                done.unread = Some(format!("cannot read it: {error}"));
             }
-        };
-        let done = run_file(arguments, file, &text)?;
+        }
         if !arguments.json {
             print(&report(&done));
         }
@@ -91,23 +100,30 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(if ok { DONE } else { SOMETHING_WRONG })
 }
 
-fn run_file(arguments: &Arguments, file: &Path, text: &str) -> anyhow::Result<Ran> {
-    let mut ran = Ran { file: file.to_owned(), blocks: 0, differences: Vec::new(), error: None };
-    let script = match Script::parse(text) {
-        Ok(script) => script,
-        Err(error) => {
-            ran.error = Some(error.to_string());
-            return Ok(ran);
-        }
-    };
+/// Runs a file as far as that goes.
+fn run_file(arguments: &Arguments, bytes: &[u8], ran: &mut Ran<'_>) -> anyhow::Result<()> {
+    let script = Script::parse(script::text(1, bytes)?)?;
     let mut session = match &arguments.dir {
         Some(directory) => Session::in_directory(directory)?,
         None => Session::simulated(),
     };
     ran.blocks = script.blocks.len();
+    let run = run_blocks(arguments, &script, &mut session, ran);
+    // What is on a simulated disk is gone with it.
+    let ended = if arguments.dir.is_some() { session.end() } else { Ok(()) };
+    run?;
+    Ok(ended?)
+}
+
+fn run_blocks(
+    arguments: &Arguments,
+    script: &Script,
+    session: &mut Session,
+    ran: &mut Ran<'_>,
+) -> Result<(), ScriptError> {
     for block in &script.blocks {
         let is_shown = !arguments.json && block.expected.is_none() && !arguments.trace;
-        let verdict = block.run(&mut session, &mut |session, statement, output| {
+        let verdict = block.run(session, &mut |session, statement, output| {
             if arguments.trace {
                 print(&format!("> {}\n", statement.text));
                 session.told().lines().for_each(|event| print(&format!("    {event}\n")));
@@ -115,20 +131,15 @@ fn run_file(arguments: &Arguments, file: &Path, text: &str) -> anyhow::Result<Ra
             if arguments.trace || is_shown {
                 print(output);
             }
-        });
-        match verdict {
-            Ok(Verdict::Printed(_)) => {}
-            Ok(Verdict::Different(difference)) => ran.differences.push(difference),
-            Err(error) => {
-                ran.error = Some(error.to_string());
-                break;
-            }
+        })?;
+        if let Verdict::Different(difference) = verdict {
+            ran.differences.push(difference);
         }
     }
-    Ok(ran)
+    Ok(())
 }
 
-fn report(ran: &Ran) -> String {
+fn report(ran: &Ran<'_>) -> String {
     let mut text = String::new();
     let file = ran.file.display();
     for difference in &ran.differences {
@@ -143,14 +154,14 @@ fn report(ran: &Ran) -> String {
     text + &format!("{verdict}  {file}\n")
 }
 
-fn to_json(ran: &Ran) -> Value {
+fn to_json(ran: &Ran<'_>) -> Value {
     let differences: Vec<Value> = (ran.differences.iter())
         .map(|d| json!({ "line": d.line, "expected": d.expected, "printed": d.printed }))
         .collect();
     json!({
-        "file": ran.file,
+        "file": path(ran.file),
         "blocks": ran.blocks,
         "differences": differences,
-        "error": ran.error,
+        "error": ran.unread.as_ref().or(ran.error.as_ref()),
     })
 }

@@ -14,7 +14,7 @@ use rustyline::{Config, Context, Editor, Helper};
 
 use super::output::print;
 use super::{DONE, SOMETHING_WRONG};
-use crate::script::{Session, Statement, VOCABULARY, find};
+use crate::script::{Session, Statement, VOCABULARY, find, text};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,22 +49,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         None => Session::simulated(),
     };
     let ok = match io::stdin().is_terminal() {
-        true => converse(&mut session, arguments)?,
-        false => read(&mut session)?,
+        true => converse(&mut session, arguments),
+        false => read(&mut session),
     };
-    session.end()?;
+    let ended = session.end(); // Whatever kept lines from being read.
+    let ok = ok?;
+    ended?;
     Ok(if ok { DONE } else { SOMETHING_WRONG })
 }
 
 /// Lines from a file or pipe; gives whether all went well.
 fn read(session: &mut Session) -> anyhow::Result<bool> {
     let mut ok = true;
-    for (index, line) in io::stdin().lock().lines().enumerate() {
-        let line = line?;
-        if is_end(&line) {
-            break;
+    for (index, line) in io::stdin().lock().split(b'\n').enumerate() {
+        match text(index + 1, &line?) {
+            Ok(line) if is_end(line) => break,
+            Ok(line) => ok &= perform(session, index + 1, line),
+            Err(error) => {
+                eprintln!("error: {error}");
+                ok = false;
+            }
         }
-        ok &= perform(session, index + 1, &line);
     }
     Ok(ok)
 }
@@ -91,6 +96,9 @@ fn converse(session: &mut Session, arguments: &Arguments) -> anyhow::Result<bool
                 perform(session, number, &line);
             }
             Err(ReadlineError::Interrupted) => {}
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                eprintln!("error: what was typed is no text");
+            }
             Err(ReadlineError::Eof) => break,
             Err(error) => return Err(error.into()),
         }

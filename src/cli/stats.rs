@@ -11,6 +11,7 @@ use super::output::{lines, lsn, print, table, txns};
 use super::progress::Progress;
 use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::db::Outside;
+use crate::demo::counted;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId};
 use crate::log::MasterRecord;
@@ -153,12 +154,14 @@ fn count_pages(database: &Outside, faults: &mut Vec<String>) -> Result<Pages> {
     let mut progress = Progress::of(all, "pages read");
     for page in (0..all).map(PageId) {
         count("all", 1);
-        match file.read(page, &mut bytes) {
-            Ok(()) => count(kind_name(&bytes), 1),
-            Err(Error::Corrupt { .. }) => count("damaged", 1),
+        let is_whole = match file.read(page, &mut bytes) {
+            Ok(()) => true,
+            Err(Error::Corrupt { .. }) => false,
             Err(error) => return Err(error),
-        }
-        if page::kind(&bytes) == Some(PageKind::SpaceMap) {
+        };
+        count(if is_whole { kind_name(&bytes) } else { "damaged" }, 1);
+        // Of a page that could not be read these are the bytes of another one, or anything.
+        if is_whole && space_map::is_map_page(page, bytes.len()) {
             let entries = u64::from(space_map::entries_per_page(bytes.len())).min(all - page.0);
             for entry in 0..entries {
                 let state =
@@ -169,7 +172,9 @@ fn count_pages(database: &Outside, faults: &mut Vec<String>) -> Result<Pages> {
         progress.done(page.0 + 1);
     }
     if pages["damaged"] > 0 {
-        faults.push(format!("{} pages are damaged: see `aries verify`", pages["damaged"]));
+        let are = if pages["damaged"] == 1 { "is" } else { "are" };
+        let damaged = counted(pages["damaged"], "page");
+        faults.push(format!("{damaged} {are} damaged: see `aries verify`"));
     }
     Ok(pages)
 }
@@ -249,13 +254,15 @@ fn to_do(ToDo { clean, redo_from, analysis }: &ToDo) -> String {
     if *clean {
         return "It was closed: a restart has nothing to do.\n".to_owned();
     }
+    let in_doubt = analysis.in_doubt.len();
     format!(
-        "It was not closed. A restart would read the log from {}, redo from {} on for {} dirty pages,\n\
-         and undo {} losers; {} transactions are in doubt.\n",
+        "It was not closed. A restart would read the log from {}, redo from {} on for {},\n\
+         and undo {}; {} {} in doubt.\n",
         analysis.from,
         lsn(*redo_from),
-        analysis.dirty_pages,
-        analysis.losers.len(),
-        analysis.in_doubt.len()
+        counted(analysis.dirty_pages, "dirty page"),
+        counted(analysis.losers.len(), "loser"),
+        counted(in_doubt, "transaction"),
+        if in_doubt == 1 { "is" } else { "are" },
     )
 }

@@ -3,10 +3,11 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::output::{lines, print, table};
+use super::output::{lines, path, print, table};
 use super::progress::Progress;
 use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::db::{Finding, Options, Outside, Verdict, VerifyReport, verify_outside};
+use crate::demo::counted;
 use crate::error::Result;
 
 const EXAMPLES: &str = "\
@@ -82,7 +83,7 @@ fn examine(arguments: &Arguments) -> Result<VerifyReport> {
 fn to_json(arguments: &Arguments, report: &VerifyReport) -> Value {
     json!({
         "version": 1,
-        "directory": arguments.asked.directory,
+        "directory": path(&arguments.asked.directory),
         "sound": report.is_sound(),
         "settled": report.is_settled,
         "pages": report.pages,
@@ -101,7 +102,9 @@ fn finding(found: &Finding) -> Value {
 
 fn text(arguments: &Arguments, report: &VerifyReport) -> String {
     let mut text = String::new();
-    if !report.is_settled {
+    if report.log_fault.is_some() {
+        text += "The pages are judged as they stand, without a restart.\n";
+    } else if !report.is_settled {
         text += "The database was not closed: it was restarted in memory, and that was judged.\n";
     }
     if let Some(fault) = &report.log_fault {
@@ -116,20 +119,29 @@ fn text(arguments: &Arguments, report: &VerifyReport) -> String {
     if !report.findings.is_empty() {
         text += &findings_table(&report.findings);
     }
-    let bad = report.findings.len();
-    let verdict = match (report.is_sound(), bad) {
-        (true, 0) => "all sound".to_owned(),
-        (true, _) => format!("{bad} bad, all mended"),
-        (false, _) => {
-            let left = report.findings.iter().filter(|found| !found.verdict.is_harmless()).count();
-            format!("{bad} bad, {left} of them not mended")
-        }
-    };
-    text += &format!("{} pages read: {verdict}.\n", report.pages);
+    let read = counted(report.pages, "page");
+    text += &format!("{read} read: {}.\n", verdict(report, arguments.repair));
     if report.count(Verdict::Damaged) > 0 && !arguments.repair {
         text += "`aries verify --repair` rebuilds what the log still holds from its beginning.\n";
     }
     text
+}
+
+/// What became of the pages that are bad, or would become of them.
+fn verdict(report: &VerifyReport, repaired: bool) -> String {
+    let bad = report.findings.len();
+    let fine = report.findings.iter().filter(|found| found.verdict.is_harmless()).count();
+    let of_them = if fine == bad { String::new() } else { format!("{fine} of ") };
+    match (bad, fine) {
+        (0, _) if report.is_sound() => "all sound".to_owned(),
+        (0, _) => "none is bad".to_owned(),
+        _ if repaired && fine == bad => format!("{bad} bad, all mended"),
+        _ if repaired => format!("{bad} bad, {} of them not mended", bad - fine),
+        // Nothing mends a page where restart is refused.
+        (_, 0) => format!("{bad} bad"),
+        _ if report.log_fault.is_some() => format!("{bad} bad"),
+        _ => format!("{bad} bad, {of_them}which a restart would mend"),
+    }
 }
 
 fn findings_table(findings: &[Finding]) -> String {

@@ -34,7 +34,7 @@ mod verify;
 pub use inspect::Statistics;
 pub use judge::verify_outside;
 pub use options::{DEFAULT_PAGE_SIZE, Options};
-pub use outside::Outside;
+pub use outside::{Outside, control_file};
 pub use transaction::{NestedTopAction, Transaction};
 pub use verify::{Finding, Verdict, VerifyReport, verify_closed};
 

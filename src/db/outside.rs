@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Db, Options, create};
 use crate::buffer::PagesFile;
 use crate::config::{Config, MIN_FRAMES};
-use crate::disk::{Disk, OverlayDisk};
+use crate::disk::{Disk, DiskFile, OverlayDisk};
 use crate::error::{Error, Result};
 use crate::event::Observers;
 use crate::ids::PageId;
@@ -123,9 +123,12 @@ impl Outside {
     }
 }
 
-/// Opens the control file; where there is none, says what the directory holds instead.
-pub(super) fn open_control(disk: &dyn Disk) -> Result<ControlFile> {
-    match ControlFile::open(disk) {
+/// Opens the control file without looking into it; where there is none, says what the directory holds instead.
+///
+/// # Errors
+/// [`Error::NotADatabase`]; [`Error::Corrupt`] when other files of a database are there; those of the disk.
+pub fn control_file(disk: &dyn Disk) -> Result<Arc<dyn DiskFile>> {
+    match disk.open(CONTROL_FILE) {
         Err(error) if error.is_not_found() => {
             create::refuse_remains(disk)?;
             let reason = format!("it holds no file {CONTROL_FILE:?}");
@@ -133,4 +136,10 @@ pub(super) fn open_control(disk: &dyn Disk) -> Result<ControlFile> {
         }
         other => other,
     }
+}
+
+/// Opens the control file, and reads it.
+pub(super) fn open_control(disk: &dyn Disk) -> Result<ControlFile> {
+    control_file(disk)?;
+    ControlFile::open(disk)
 }

@@ -48,6 +48,7 @@ impl Error {
     pub fn is_wrong_usage(&self) -> bool {
         match self {
             Self::Unusable(_) => true,
+            Self::Engine(error) => error.is_wrong_usage(),
             Self::In { source, .. } => source.is_wrong_usage(),
             _ => false,
         }

@@ -15,8 +15,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Error, options};
-use crate::db::Db;
-use crate::disk::{Disk, FileDisk};
+use crate::db::{Db, control_file};
+use crate::disk::{Disk, FileDisk, OverlayDisk};
 use crate::log::{CONTROL_FILE, ControlFile};
 
 const TAG: u64 = u64::from_be_bytes(*b"ariesdmo");
@@ -123,6 +123,11 @@ pub fn seed_of(disk: &dyn Disk) -> Result<u64, Error> {
 fn seed_in(path: &Path) -> Result<u64, Error> {
     if path.is_dir() && path.join(CONTROL_FILE).exists() {
         return seed_of(&FileDisk::open(path)?);
+    }
+    // A database that lost its control file is damaged, whosever it is.
+    let damaged = OverlayDisk::over_directory(path).and_then(|disk| control_file(&disk));
+    if let Err(error @ crate::error::Error::Corrupt { .. }) = damaged {
+        return Err(error.into());
     }
     let path = path.display();
     Err(Error::Unusable(format!("{path} is neither empty nor a bank of an earlier demo")))

@@ -50,7 +50,7 @@ impl Outcome {
             "accounts": self.accounts,
             "seed": self.seed,
             "deadlocks": totals.deadlocks,
-            "directory": self.directory,
+            "directory": self.directory.as_ref().map(|path| path.to_string_lossy()),
             "restart": self.rounds.iter().map(round).collect::<Vec<_>>(),
         })
     }

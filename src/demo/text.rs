@@ -20,8 +20,8 @@ pub fn grouped(number: impl Into<i128>) -> String {
 }
 
 /// "1 page", "2 pages".
-pub fn counted(number: impl Into<i128>, what: &str) -> String {
-    let number: i128 = number.into();
+pub fn counted(number: impl TryInto<i128>, what: &str) -> String {
+    let number: i128 = number.try_into().unwrap_or(i128::MAX);
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(number))
 }

@@ -21,12 +21,18 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{
     Disk, DiskFile, LOCK, LogBytes, bytes_before, end_of, is_plain, read_range, too_short,
 };
 use crate::error::{Error, Result};
 use crate::sync::Arc;
+
+/// Whoever reads along looks now and then whether the database is open, and holds the lock for that moment. So
+/// it is asked for so often, so far apart, before it is taken for held.
+const LOCK_TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 /// A locked directory of the operating system.
 #[derive(Debug)]
@@ -55,12 +61,19 @@ impl FileDisk {
     ///
     /// # Errors
     /// [`Error::is_not_found`] when there is none, [`Error::NotADatabase`] when it is a file,
-    /// [`Error::AlreadyOpen`] when it is locked.
+    /// [`Error::AlreadyOpen`] when it is locked, and was for a tenth of a second.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let root = root_of(path.as_ref())?;
         let mut options = File::options();
         let created = options.read(true).write(true).create(true).truncate(false);
-        let lock = lock(&root, &root.join(LOCK), created, File::try_lock)?;
+        let mut tries = 1;
+        let lock = loop {
+            match lock(&root, &root.join(LOCK), created, File::try_lock) {
+                Err(Error::AlreadyOpen { .. }) if tries < LOCK_TRIES => tries += 1,
+                done => break done?,
+            }
+            std::thread::sleep(BETWEEN_TRIES);
+        };
         Ok(Self { root, lock: Some(lock), reads_only: false })
     }
 
@@ -127,10 +140,13 @@ fn not_a_directory(path: PathBuf) -> Error {
 /// A directory that holds anything holds one of these too, or it is somebody else's: not even a
 /// lock is left there.
 const MARKS: [&str; 4] = [LOCK, "control", "creating", "distrust"];
+/// And whoever has all of these has lost the others.
+const REMAINS: [&str; 3] = ["pages", "log", "doublewrite"];
 
 fn refuse_foreign(root: &Path) -> Result<()> {
     let mut entries = fs::read_dir(root).map_err(|e| Error::from_io("list", root, e))?;
-    if MARKS.iter().any(|mark| root.join(mark).exists()) {
+    let is_there = |name: &&str| root.join(name).exists();
+    if MARKS.iter().any(is_there) || REMAINS.iter().all(is_there) {
         return Ok(());
     }
     match entries.next() {

@@ -232,11 +232,7 @@ fn scan(
     let end = scan.position();
     segments.file_of(end)?; // A prepared segment is always left beyond the end.
     if !tables.is_complete() {
-        return Err(Error::corrupt(
-            segments.place(end),
-            format!("the end records of the checkpoint at {begin}, which was complete"),
-            "the end of the log",
-        ));
+        return Err(cut_off(segments, begin, end));
     }
     Ok(Scanned {
         tables,
@@ -246,6 +242,12 @@ fn scan(
         records: scan.records(),
         bytes: scan.bytes(),
     })
+}
+
+/// The log ends within the checkpoint that the master record points at.
+pub(super) fn cut_off(segments: &Segments, begin: Lsn, end: Lsn) -> Error {
+    let expected = format!("the end records of the checkpoint at {begin}, which was complete");
+    Error::corrupt(segments.place(end), expected, "the end of the log")
 }
 
 /// Refuses the end that a scan came to if a record behind it says that the log was durable beyond it.

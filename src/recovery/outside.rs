@@ -1,6 +1,6 @@
 //! The log of a database that is not open here, for tools that read only.
 
-use super::analysis::{check_end, follow_epochs};
+use super::analysis::{check_end, cut_off, follow_epochs};
 use crate::config::{Config, MIN_FRAMES};
 use crate::disk::Disk;
 use crate::error::Result;
@@ -9,6 +9,7 @@ use crate::log::{
     ControlFile, Epochs, Geometry, LogScan, MasterRecord, RecordBytes, ScanEnd, Segments,
     read_record,
 };
+use crate::record::LogRecord;
 use crate::sync::Arc;
 
 /// The log of a database, read from outside: what is kept of it, from the front of the segment in which
@@ -86,7 +87,31 @@ impl LogReader {
     /// # Errors
     /// [`crate::Error::Corrupt`] when something bears witness that the log went on; those of the disk.
     pub fn check_end(&self, scan: &mut LogScan<'_>) -> Result<()> {
-        check_end(&self.segments, scan, self.master.checkpoint_lsn, self.master.clean_end_lsn)
+        let begin = self.master.checkpoint_lsn;
+        check_end(&self.segments, scan, begin, self.master.clean_end_lsn)?;
+        match self.is_checkpoint_complete()? {
+            true => Ok(()),
+            false => Err(cut_off(&self.segments, begin, scan.position())),
+        }
+    }
+
+    /// Whether the log reaches to the last end record of the checkpoint that the master record points at.
+    fn is_checkpoint_complete(&self) -> Result<bool> {
+        let begin_lsn = self.master.checkpoint_lsn;
+        let mut scan = self.scan_on(begin_lsn, &self.epochs);
+        let mut parts = 0;
+        while let Some((_, record)) = scan.next_record()? {
+            match record {
+                LogRecord::EndCheckpoint(end) if end.begin_lsn == begin_lsn => {
+                    parts += 1;
+                    if parts == end.parts {
+                        return Ok(true);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(false)
     }
 
     /// The record at `lsn`, in a log with these runs.

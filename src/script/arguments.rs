@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::syntax::{Argument, Line, SyntaxError, Word};
+use super::syntax::{Argument, Line, SyntaxError, Word, shown};
 use crate::ids::{PageId, SlotId};
 
 /// The arguments of one line that nobody has taken yet.
@@ -28,16 +28,16 @@ impl<'l> Arguments<'l> {
         let is_key = |other: &&Argument| other.key.is_some() && other.key == argument.key;
         let message = match &argument.key {
             Some(key) if self.line.arguments.iter().filter(is_key).count() > 1 => {
-                format!("{key}= stands there twice")
+                format!("{}= stands there twice", shown(key))
             }
-            Some(key) => format!("{name} takes no {key}="),
-            None => format!("{name} does not take {value:?} here"),
+            Some(key) => format!("{name} takes no {}=", shown(key)),
+            None => format!("{name} does not take {:?} here", shown(value)),
         };
         Err(self.line.error_at(argument.column, message))
     }
 
     fn wrong(&self, word: &Word, expected: impl Display) -> SyntaxError {
-        self.line.error_at(word.column, format!("{:?} is not {expected}", word.text))
+        self.line.error_at(word.column, format!("{:?} is not {expected}", shown(&word.text)))
     }
 
     fn missing(&self, what: impl Display) -> SyntaxError {

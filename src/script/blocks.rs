@@ -15,7 +15,7 @@ use std::fmt;
 
 use super::session::Session;
 use super::statement::Statement;
-use super::syntax::SyntaxError;
+use super::syntax::{SyntaxError, without_mark};
 
 /// Statements that belong together, and what they must print.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,9 +82,9 @@ impl Script {
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let mut blocks = Vec::new();
         let mut statements = Vec::new();
-        let mut lines = text.lines().enumerate();
+        let mut lines = without_mark(text).lines().enumerate();
         while let Some((index, line)) = lines.next() {
-            if line != SEPARATOR {
+            if line.trim_end() != SEPARATOR {
                 statements.extend(Statement::parse_line(index + 1, line)?);
                 continue;
             }
@@ -173,6 +173,13 @@ mod tests {
         assert_eq!((script.blocks[0].statements.len(), &script.blocks[1].expected), (2, &None));
         assert_eq!(Script::parse("---\n").unwrap_err().line, 1);
         assert_eq!(Script::parse("force\nforsce").unwrap_err().line, 2);
+    }
+
+    #[test]
+    fn what_editors_leave_behind_is_no_part_of_a_script() {
+        let script = Script::parse("\u{feff}mark\r\n--- \t\r\nok\r\n\r\n").unwrap();
+        assert_eq!(script.blocks[0].expected.as_deref(), Some("ok\n"));
+        assert_eq!(Script::parse("\u{feff}forsce").unwrap_err().column, 1);
     }
 
     #[test]

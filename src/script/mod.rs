@@ -50,5 +50,5 @@ pub use statement::{
     Action, Command, Crash, FaultKind, Forged, ForgedEntry, Half, Keep, Place, Setting, Statement,
     View,
 };
-pub use syntax::SyntaxError;
+pub use syntax::{SyntaxError, text};
 pub use vocabulary::{Entry, VOCABULARY, find, most_like};

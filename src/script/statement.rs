@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::arguments::Arguments;
-use super::syntax::{Line, SyntaxError};
+use super::syntax::{Line, SyntaxError, shown};
 use super::vocabulary;
 use crate::config::{LogBlock, TornPageProtection};
 use crate::ids::{PageId, SlotId};
@@ -409,7 +409,7 @@ fn action(line: &Line, rest: &mut Arguments<'_>) -> Result<Action, SyntaxError> 
         },
         "prepare" => Action::Prepare(rest.text("a global id")?),
         other => {
-            let mut message = format!("there is no statement {other:?}");
+            let mut message = format!("there is no statement {:?}", shown(other));
             if let Some(entry) = vocabulary::most_like(other) {
                 message += &format!("; did you mean {:?}?", entry.name);
             }

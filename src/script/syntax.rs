@@ -31,6 +31,40 @@ impl fmt::Display for SyntaxError {
 
 impl std::error::Error for SyntaxError {}
 
+/// What some editors leave at the begin of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// The text without the byte order mark that it may begin with.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Bytes as text, of which the first line has this number. At the begin of a script a byte order mark is left out.
+///
+/// # Errors
+/// Where the first byte stands that is no UTF-8.
+pub fn text(number: usize, bytes: &[u8]) -> Result<&str, SyntaxError> {
+    let mark = BYTE_ORDER_MARK.to_string();
+    let bytes = bytes.strip_prefix(mark.as_bytes()).filter(|_| number == 1).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        let (line, column) = (number + before.matches('\n').count(), last.chars().count() + 1);
+        SyntaxError { line, column, message: "this is no UTF-8 text".to_owned() }
+    })
+}
+
+/// Longer words are cut in messages.
+const MOST_SHOWN: usize = 40;
+
+/// A word as a message shows it.
+pub(super) fn shown(word: &str) -> String {
+    match word.char_indices().nth(MOST_SHOWN) {
+        Some((end, _)) => word[..end].to_owned() + "…",
+        None => word.to_owned(),
+    }
+}
+
 /// A word, and where it begins.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Word {
@@ -266,6 +300,7 @@ impl Cursor<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::statement::Statement;
     use super::*;
 
     fn parsed(text: &str) -> Line {
@@ -291,6 +326,33 @@ mod tests {
         );
         assert_eq!(Line::parse(1, "  # nothing"), Ok(None));
         assert_eq!(Line::parse(1, ""), Ok(None));
+    }
+
+    #[test]
+    fn a_long_word_is_cut_in_messages() {
+        let long = "ä".repeat(5_000_000);
+        for line in
+            ["{}", "update {}", "show {}", "crash {}=", "crash keep={}", "fill pages={} records=1"]
+        {
+            let line = line.replace("{}", &long.replace('ä', "x"));
+            let message = Statement::parse_line(1, &line).unwrap_err().to_string();
+            assert!(message.contains(&("x".repeat(MOST_SHOWN) + "…")), "{:.200}", message);
+            assert!(message.len() < 200, "{:.200}", message);
+        }
+        let message = Statement::parse_line(1, &format!("show '{long}'")).unwrap_err().to_string();
+        assert!(message.contains(&("ä".repeat(MOST_SHOWN) + "…\"")), "{:.200}", message);
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_with_its_place() {
+        let place = |number, bytes: &[u8]| {
+            let error = text(number, bytes).unwrap_err();
+            (error.line, error.column)
+        };
+        assert_eq!(place(1, b"mark\n\xc3\xa4 \xff\n"), (2, 3));
+        assert_eq!(place(7, b"\xff"), (7, 1));
+        assert_eq!(place(1, b"\xef\xbb\xbf \xc3"), (1, 2));
+        assert_eq!(text(1, b"\xef\xbb\xbfmark\n").unwrap(), "mark\n");
     }
 
     #[test]

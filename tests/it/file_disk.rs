@@ -158,6 +158,20 @@ fn an_open_to_read_writes_nothing_and_lets_others_read() {
     work.check(&open(directory.path()).unwrap()).unwrap();
 }
 
+/// A tool that looks whether the database is open holds it for a moment.
+#[test]
+fn a_reader_that_is_gone_at_once_does_not_make_an_open_fail() {
+    let (directory, _) = closed();
+    let reader = FileDisk::open_to_read(directory.path()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            drop(reader);
+        });
+        open(directory.path()).unwrap().close().unwrap();
+    });
+}
+
 #[test]
 fn an_open_refused_leaves_the_directory_free_for_the_next() {
     let (directory, work) = closed();

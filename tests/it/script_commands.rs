@@ -8,9 +8,9 @@ use assert_cmd::Command;
 use proptest::prelude::*;
 use tempfile::tempdir;
 
-fn aries(arguments: &[&str], input: &str) -> Output {
+fn aries(arguments: &[&str], input: impl Into<Vec<u8>>) -> Output {
     let mut command = Command::cargo_bin("aries").unwrap();
-    command.args(arguments).write_stdin(input.to_owned()).output().unwrap()
+    command.args(arguments).write_stdin(input).output().unwrap()
 }
 
 fn told(bytes: &[u8]) -> &str {
@@ -42,9 +42,16 @@ fn run_compares_prints_and_says_so() {
     let done = aries(&["run", &broken], "");
     assert_eq!(done.status.code(), Some(1));
     assert!(told(&done.stdout).contains("line 2, column 5: there is no statement"));
-    let done = aries(&["run", "no-such-file"], "");
-    assert_eq!(done.status.code(), Some(2));
+    let done = aries(&["run", "no-such-file", &silent], "");
+    assert_eq!(done.status.code(), Some(1));
     assert!(told(&done.stderr).contains("no-such-file"));
+    assert!(told(&done.stdout).starts_with("FAILED  no-such-file\n"), "{done:?}");
+    assert!(told(&done.stdout).contains(&format!("ok  {silent}")), "the others are run");
+    let done = aries(&["run", "--json", &right, "no-such-file", &right], "");
+    assert_eq!(done.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(json["files"][1]["error"].as_str().unwrap().contains("cannot read"), "{json}");
+    assert_eq!(json["files"][2]["error"], serde_json::Value::Null);
 
     let done = aries(&["run", "--json", &right, &wrong, &broken], "");
     let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
@@ -76,6 +83,63 @@ fn the_shell_works_in_a_directory_and_recovers_it() {
     let done = aries(&["shell", bank], "crash\nfault eio\nshow txns\n");
     assert_eq!(done.status.code(), Some(1));
     assert!(told(&done.stderr).contains("needs a simulated disk"), "{done:?}");
+}
+
+/// Where the database in a directory was closed, as `aries control` says.
+fn closed_at(directory: &str) -> serde_json::Value {
+    let done = aries(&["control", directory, "--json"], "");
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    told["slots"][told["counts"].as_u64().unwrap() as usize]["clean_end_lsn"].clone()
+}
+
+#[test]
+fn a_script_ends_as_a_shell_does_that_was_told_the_same() {
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let history = "fill pages=2 records=2\nT1: begin\nT1: update P1\n";
+    for (end, is_closed) in [("", true), ("T1: read P99.0\n", true), ("force\nkill\n", false)] {
+        let script = path("script");
+        fs::write(&script, history.to_owned() + end).unwrap();
+        let (run, shell) = (path(&format!("run{is_closed}")), path(&format!("shell{is_closed}")));
+        let ran = aries(&["run", "--dir", &run, &script], "");
+        assert_eq!(ran.status.success(), !end.contains("P99"), "{ran:?}");
+        aries(&["shell", &shell], history.to_owned() + end);
+        for directory in [run, shell] {
+            assert_eq!(closed_at(&directory).is_number(), is_closed, "{directory} behind {end:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_told_with_their_line() {
+    let folder = tempdir().unwrap();
+    let bank = folder.path().join("bank");
+    let script = folder.path().join("script");
+    let (bank, name) = (bank.to_str().unwrap(), script.to_str().unwrap());
+    let lines = b"fill pages=1 records=1\r\nT1: begin\nT1: write P1.0 0 \"\xff\"\nT1: read P1.0";
+    let done = aries(&["shell", bank], lines);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(told(&done.stderr).contains("line 3, column 19: "), "{done:?}");
+    assert_eq!(told(&done.stdout), "T1: \"....\"\n", "it goes on behind that line");
+    assert!(closed_at(bank).is_number(), "it was closed");
+    fs::write(&script, lines).unwrap();
+    let done = aries(&["run", name, "--json"], "");
+    assert_eq!(done.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let error = json["files"][0]["error"].as_str().unwrap();
+    assert!(error.starts_with("line 3, column 19: "), "{error}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_statement() {
+    let folder = tempdir().unwrap();
+    let script = folder.path().join("script");
+    let text = "\u{feff}fill pages=1 records=1\n---\nok\n";
+    fs::write(&script, text).unwrap();
+    let done = aries(&["run", script.to_str().unwrap()], "");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let done = aries(&["shell"], "\u{feff}fill pages=1 records=1\n");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
 }
 
 /// One transaction waits for another, and that one for a third: the end comes all the same.

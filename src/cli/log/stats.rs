@@ -78,7 +78,7 @@ pub fn run(arguments: &Arguments, reading: &mut Reading) -> anyhow::Result<u8> {
         }
         true
     });
-    let fault = told(read)?;
+    let fault = told(read);
     let (start, end) = (first.unwrap_or_else(|| reading.start()), reading.position());
     let (records, bytes) = kinds.sum();
     if arguments.asked.json {

@@ -4,7 +4,7 @@ use aries::ids::{Lsn, PageId};
 use aries::page::{self, PageState};
 use serde_json::Value;
 
-use super::{aries, closed, crashed, flip, json, on, story, text};
+use super::{aries, closed, crashed, flip, json, killed, on, story, text};
 use crate::common::{PAGE_SIZE, options};
 
 #[test]
@@ -150,6 +150,40 @@ fn sizes_and_what_a_restart_would_do_are_told() {
     assert_eq!(told["restart"]["clean"], true);
     db.close().unwrap();
     assert!(text("stats", sound.path(), &[], 0).contains("a restart has nothing to do"));
+}
+
+/// What a damaged page says of itself counts for nothing: not its kind, and not the states in it.
+#[test]
+fn nothing_is_counted_from_a_damaged_page() {
+    let states = |told: &Value| -> u64 {
+        ["free", "used", "free_pending"]
+            .iter()
+            .map(|name| told["pages"][name].as_u64().unwrap())
+            .sum()
+    };
+    let directory = closed();
+    let before = json("stats", directory.path(), &[], 0);
+    let path = directory.path().join("pages");
+    let mut pages = std::fs::read(&path).unwrap();
+    pages[3 * PAGE_SIZE + 4] = pages[4]; // The kind of a space map page.
+    std::fs::write(path, pages).unwrap();
+    let told = json("stats", directory.path(), &[], 1);
+    assert_eq!(told["pages"]["damaged"], 1);
+    assert_eq!(states(&told), states(&before));
+    assert_eq!(states(&told), told["pages"]["all"].as_u64().unwrap());
+    let told = text("stats", directory.path(), &[], 1);
+    assert!(told.contains("1 page is damaged"), "{told}");
+}
+
+#[test]
+fn one_thing_is_not_told_as_if_it_were_many() {
+    let directory = killed();
+    let restart = text("restart", directory.path(), &["--dry-run"], 0);
+    assert!(restart.contains(" 1 loser, 0 in doubt"), "{restart}");
+    assert!(restart.contains("1 change undone, 1 transaction ended"), "{restart}");
+    let stats = text("stats", directory.path(), &[], 0);
+    assert!(stats.contains("2 dirty pages") && stats.contains("undo 1 loser;"), "{stats}");
+    assert!(stats.contains("0 transactions are in doubt"), "{stats}");
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //!
 //! - [`crashed`]: a directory as a crash leaves it, with everything in it that a restart can meet: pages that
 //!   are dirty, torn or not, a loser, one that rolls back, one in doubt, one that committed and did not end;
+//! - [`left_by`]: a directory as `aries shell` leaves it that was told these lines;
 //! - [`aries`], [`json`]: the program, run on a directory.
 
 mod look;
 mod reading_log;
 mod readme;
+mod refusals;
 mod restart;
+mod terminal;
 mod untouched;
 mod verify;
 
@@ -101,6 +104,23 @@ pub fn closed() -> TempDir {
     let disk = story.disk.clone();
     story.db.close().unwrap();
     directory_of(&disk)
+}
+
+/// A directory as a shell leaves it that was told these lines, all of which must go well.
+pub fn left_by(lines: &str) -> TempDir {
+    let directory = tempdir().unwrap();
+    let mut shell = assert_cmd::Command::cargo_bin("aries").unwrap();
+    let told = shell.arg("shell").arg(directory.path()).write_stdin(lines).output().unwrap();
+    assert!(told.status.success(), "{told:?}");
+    directory
+}
+
+/// A directory as a killed process leaves it: T1 has not committed, T2 has.
+pub fn killed() -> TempDir {
+    left_by(
+        "fill pages=9 records=5\nT1: begin\nT1: update P1\nT2: begin\nT2: update P2\nT2: commit\n\
+         force\nkill\n",
+    )
 }
 
 /// Changes a page in place and seals it: its checksum is right.

@@ -10,7 +10,7 @@ use aries::ids::Lsn;
 use aries::record::{LogRecord, PlainNames, what_it_does};
 use serde_json::Value;
 
-use super::{closed, crashed, flip_log, json, on, story, text};
+use super::{closed, crashed, flip_log, json, left_by, on, story, text};
 use crate::common::{Story, Work, end_of_record, options, value};
 
 /// All records from the story's first on, as the library reads them.
@@ -156,6 +156,30 @@ fn damage_is_told_with_its_place_and_the_end_of_the_log_is_none() {
     flip_log(directory.path(), last, 30);
     let told = json("log", directory.path(), &[], 0);
     assert_eq!(told["end"], last.get(), "nothing bears witness that it had been durable");
+}
+
+/// The master record points at a checkpoint only when it is complete: then its end record was durable, and all
+/// before it.
+#[test]
+fn a_checkpoint_that_was_complete_bears_witness() {
+    let directory = left_by(
+        "fill pages=3 records=3\ncheckpoint begin\nT1: begin\nT1: update P1\ncheckpoint end\nkill\n",
+    );
+    let log = json("log", directory.path(), &[], 0);
+    let update = records(&log).iter().rfind(|record| record["kind"] == "Update").unwrap();
+    let update = Lsn::new(update["lsn"].as_u64().unwrap()).unwrap();
+    flip_log(directory.path(), update, 20);
+    let refused = on("restart", directory.path(), &["--dry-run"]);
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    for arguments in
+        [&[][..], &["--stats"], &["--chain-of", "P2"], &["--from", &update.to_string()]]
+    {
+        let told = json("log", directory.path(), arguments, 1);
+        let fault = told["fault"].as_str().unwrap();
+        assert!(fault.contains("which was complete"), "{arguments:?}: {fault}");
+        assert_eq!(refused, format!("aries: {fault}\n"), "restart says the same");
+        assert_eq!(told["end"], update.get(), "{arguments:?}");
+    }
 }
 
 /// Another process reads along while this one commits, checkpoints and truncates.

@@ -24,6 +24,9 @@ fn a_crashed_database_is_judged_by_what_restart_makes_of_it() {
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0]["page"], 3);
     assert_eq!(findings[0]["verdict"], "restart_restores_it");
+    let told = text("verify", directory.path(), &[], 0);
+    assert!(told.contains("1 bad, which a restart would mend"), "{told}");
+    assert!(!told.contains("mended"), "nothing was: {told}");
     // A page that is neither in the batch nor changed since: restart does not even look at it.
     flip(&directory.path().join("pages"), 20 * PAGE_SIZE as u64 + 300);
     let told = json("verify", directory.path(), &[], 1);
@@ -46,6 +49,9 @@ fn a_restart_that_would_be_refused_is_a_fault() {
     flip_log(directory.path(), story.start, 30);
     let told = json("verify", directory.path(), &[], 1);
     assert!(told["log_fault"].as_str().unwrap().contains(&story.start.to_string()), "{told}");
+    let told = text("verify", directory.path(), &[], 1);
+    assert!(!told.contains("that was judged") && !told.contains("restart would mend"), "{told}");
+    assert!(told.contains("judged as they stand"), "{told}");
 }
 
 /// A write that the disk lost leaves a page that is whole, and older than the log says.

@@ -265,9 +265,12 @@ impl Options {
 }
 
 fn default_restart(background: bool) -> RestartMode {
+    if !background {
+        return RestartMode::Serial;
+    }
     let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match at_once.min(DEFAULT_REDO_THREADS) {
-        threads @ 2.. if background => RestartMode::Parallel(threads),
+        threads @ 2.. => RestartMode::Parallel(threads),
         _ => RestartMode::Serial,
     }
 }

@@ -33,6 +33,9 @@ use crate::record::{
 /// Bytes read at once for a single record: most records are shorter.
 const SINGLE_READ_BYTES: usize = 512;
 
+/// Zeros are looked for in pieces of so many bytes.
+const ZEROS: [u8; 512] = [0; 512];
+
 /// A forward scan.
 pub struct LogScan<'s> {
     segments: &'s Segments,
@@ -297,21 +300,35 @@ impl<'s> LogScan<'s> {
     }
 
     fn witness_in(&self, number: u64, from: u64, hole: Lsn) -> Option<(Lsn, Lsn)> {
-        let geometry = self.segments.geometry();
+        let end = self.segments.geometry().end(number);
         let epoch = self.epochs.at(hole)?;
-        (from..geometry.end(number)).step_by(ALIGNMENT).find_map(|at| {
+        let mut at = from;
+        while at < end {
             let rest = self.loaded.from(at);
-            let bytes = &rest[..witness_length(rest, self.max_record)?];
-            let lsn = Lsn::new(at)?;
-            // First what costs little: users' bytes in old records may look like any number of records.
-            let record = record::decode(bytes).ok()?;
-            let durable = record.durable_lsn().filter(|durable| *durable > hole)?;
-            let epoch = match record {
-                LogRecord::Restart(restart) if restart.epoch > epoch => restart.epoch,
-                _ => epoch,
-            };
-            record::verify(bytes, lsn, epoch).then_some((lsn, durable))
-        })
+            if rest.starts_with(&ZEROS) {
+                at += ZEROS.len() as u64; // No record begins with a zero, and most of it was never written.
+                continue;
+            }
+            let witness = self.witness_at(at, rest, hole, epoch);
+            if witness.is_some() {
+                return witness;
+            }
+            at += ALIGNMENT as u64;
+        }
+        None
+    }
+
+    fn witness_at(&self, at: u64, rest: &[u8], hole: Lsn, epoch: u64) -> Option<(Lsn, Lsn)> {
+        let bytes = &rest[..witness_length(rest, self.max_record)?];
+        let lsn = Lsn::new(at)?;
+        // First what costs little: users' bytes in old records may look like any number of records.
+        let record = record::decode(bytes).ok()?;
+        let durable = record.durable_lsn().filter(|durable| *durable > hole)?;
+        let epoch = match record {
+            LogRecord::Restart(restart) if restart.epoch > epoch => restart.epoch,
+            _ => epoch,
+        };
+        record::verify(bytes, lsn, epoch).then_some((lsn, durable))
     }
 }
 

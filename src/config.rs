@@ -1,5 +1,7 @@
 //! The settings that the parts of the engine share, checked once.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::error::{Error, Result};
 
 /// Smallest page, in bytes.
@@ -100,6 +102,18 @@ pub struct Config {
     pub torn_page_protection: TornPageProtection,
     /// Whether a durable block of the log may be written again.
     pub log_block: LogBlock,
+    /// What commit records say of the time.
+    pub wall_clock: WallClock,
+}
+
+/// A clock: microseconds since 1970 (UTC). Nothing depends on it but what commit records say.
+pub type WallClock = fn() -> u64;
+
+/// The clock of the operating system.
+#[must_use]
+pub fn system_clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Config {
@@ -116,6 +130,7 @@ impl Config {
             restart: RestartMode::default(),
             torn_page_protection: TornPageProtection::default(),
             log_block: LogBlock::default(),
+            wall_clock: system_clock,
         }
     }
 

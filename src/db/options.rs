@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Db, create};
-use crate::config::{Config, LogBlock, RestartMode, TornPageProtection};
+use crate::config::{Config, LogBlock, RestartMode, TornPageProtection, WallClock, system_clock};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Observers};
@@ -42,6 +42,7 @@ pub struct Options {
     torn_page_protection: TornPageProtection,
     restart: Option<RestartMode>,
     log_block: LogBlock,
+    wall_clock: WallClock,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -58,6 +59,7 @@ impl Default for Options {
             torn_page_protection: TornPageProtection::default(),
             restart: None,
             log_block: LogBlock::default(),
+            wall_clock: system_clock,
             observer: None,
         }
     }
@@ -113,6 +115,12 @@ impl Options {
     /// bytes.
     pub fn database_id(mut self, id: u128) -> Self {
         self.database_id = Some(id);
+        self
+    }
+
+    /// What commit records take the time from; that of the operating system by default.
+    pub fn wall_clock(mut self, clock: WallClock) -> Self {
+        self.wall_clock = clock;
         self
     }
 
@@ -227,6 +235,7 @@ impl Options {
             restart: self.restart.unwrap_or_else(|| default_restart(self.background)),
             torn_page_protection: self.torn_page_protection,
             log_block: self.log_block,
+            wall_clock: self.wall_clock,
         };
         config.check()?;
         Ok(config)

@@ -64,7 +64,7 @@ use force::Forcing;
 use padding::Padding;
 use space::LogSpace;
 
-use crate::config::Config;
+use crate::config::{Config, WallClock};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
@@ -109,6 +109,7 @@ pub struct Log {
     /// Segments to have ready beyond the current one.
     segments_ahead: u64,
     poison: Poison,
+    wall_clock: WallClock,
     observers: Observers,
 }
 
@@ -149,9 +150,16 @@ impl Log {
             preparing: Mutex::new(()),
             segments_ahead: config.checkpoint_log_bytes / geometry.segment_bytes + 2,
             poison: Poison::default(),
+            wall_clock: config.wall_clock,
             segments,
             observers,
         }
+    }
+
+    /// Microseconds since 1970 (UTC), for a commit record.
+    #[must_use]
+    pub fn wall_time_micros(&self) -> u64 {
+        (self.wall_clock)()
     }
 
     /// What stopped the engine, if anything did.

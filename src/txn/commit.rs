@@ -1,7 +1,5 @@
 //! Committing: at once, or deferred with a ticket.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::{Transaction, UndoNext};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -79,11 +77,6 @@ pub(super) fn force_commit(log: &Log, txn: TxnId, lsn: Lsn) -> Result<()> {
     }
 }
 
-fn wall_time_micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
 impl Transaction {
     /// Commits; returns, with the commit record's LSN, when it is durable. A transaction that
     /// changed nothing writes nothing; it waits until what it may have read is durable.
@@ -145,7 +138,7 @@ impl Transaction {
         let record = Commit {
             link: self.link(),
             durable_lsn: self.manager.log().flushed_lsn(),
-            wall_time_micros: wall_time_micros(),
+            wall_time_micros: self.manager.log().wall_time_micros(),
             frees_pages: after.is_needed(),
         };
         self.encoded.set(&LogRecord::Commit(record));

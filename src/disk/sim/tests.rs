@@ -6,6 +6,9 @@ use super::super::{Disk, DiskFile};
 use super::*;
 use crate::error::{Error, Result};
 
+/// Bytes of a sector, where nothing else is said.
+const SECTOR: usize = 512;
+
 const ALL: Survivors = Survivors::All;
 const NONE: Survivors = Survivors::None;
 

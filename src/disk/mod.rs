@@ -46,7 +46,7 @@ pub use sim::{
     Fault, FaultKind, Metadata, Part, Pending, PendingKind, PowerFailure, SectorSize, SimDisk,
     Survivors, Torn,
 };
-pub use watched::{Call, WatchedDisk};
+pub use watched::{Call, WatchedDisk, Watcher};
 
 use crate::error::{Error, Result};
 use crate::sync::Arc;

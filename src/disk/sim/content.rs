@@ -66,12 +66,8 @@ impl Block {
     fn fingerprint(&self) -> Fingerprint {
         let Self::Bytes(block) = self else { return HOLE };
         block.fingerprint.get_or(|| {
-            if block.bytes == ZEROS {
-                return HOLE;
-            }
-            let mut mixer = Mixer::new();
-            mixer.push_bytes(&block.bytes);
-            mixer.finish()
+            let is_hole = block.bytes == ZEROS;
+            if is_hole { HOLE } else { Mixer::of_block(&block.bytes) }
         })
     }
 }

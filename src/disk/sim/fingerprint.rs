@@ -10,6 +10,7 @@
 //! with odds of 1 to 2^64. So two meet in both with odds of 1 to 2^112, and any two among 10^9 with 1 to 10^16.
 //! It is no protection from somebody who looks for collisions.
 
+use super::super::BLOCK;
 use super::SimDisk;
 use super::image::Image;
 use crate::sync::{AtomicU64, Ordering};
@@ -40,15 +41,33 @@ impl Mixer {
     }
 
     /// All of `bytes`, and how many they are.
-    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
+    fn push_bytes(&mut self, bytes: &[u8]) {
         let (pairs, rest) = bytes.as_chunks::<16>();
         let mut last = [0; 16];
         last[..rest.len()].copy_from_slice(rest);
         for pair in pairs.iter().chain([&last]) {
-            let [first, second] = halves(u128::from_le_bytes(*pair));
-            self.push(first, second);
+            self.push_pair(pair);
         }
         self.push(bytes.len() as u64, KEYS[0]);
+    }
+
+    fn push_pair(&mut self, pair: &[u8; 16]) {
+        let [first, second] = halves(u128::from_le_bytes(*pair));
+        self.push(first, second);
+    }
+
+    /// The fingerprint of a block. Both halves are taken in side by side: a step need not wait for the one before.
+    pub(super) fn of_block(block: &[u8; BLOCK]) -> Fingerprint {
+        let (pairs, _) = block.as_chunks::<16>();
+        let (mut upper, mut lower) = (Self::new(), Self::new());
+        let (first, second) = pairs.split_at(pairs.len() / 2);
+        for (first, second) in first.iter().zip(second) {
+            upper.push_pair(first);
+            lower.push_pair(second);
+        }
+        let [left, right] = lower.finish();
+        upper.push(left, right);
+        upper.finish()
     }
 
     pub(super) fn finish(mut self) -> Fingerprint {

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+mod faults;
+mod fingerprint;
 mod model;
+mod power;
 
 use super::super::{Disk, DiskFile};
 use super::*;

@@ -3,17 +3,22 @@
 //! It keeps the contract of [`crate::disk`] and promises no more than that, so that what the
 //! engine wrongly relies upon is lost here:
 //!
-//! - A write is cut at sectors of 512 bytes. Each sector it touches, each change of a length and
+//! - A write is cut at sectors ([`SectorSize`]). Each sector it touches, each change of a length and
 //!   each change of a name waits as one *pending* change until its file ([`DiskFile::sync_data`](super::DiskFile::sync_data))
 //!   or directory ([`Disk::sync_directory`](super::Disk::sync_directory)) is synced. Syncing a file makes its bytes and length
 //!   durable, not its name.
 //! - [`SimDisk::crash`] makes a new disk with the durable image and those pending changes that
-//!   survive, applied in the order of time. Each survives wholly or not at all, in any combination.
+//!   survive, applied in the order of time. Each survives wholly or not at all, in any combination, unless
+//!   the disk was declared capable of more or of less ([`PowerFailure`]): sectors torn or turned into garbage,
+//!   names and lengths in the order of a journal.
 //! - A process that dies loses nothing: open the same [`SimDisk`] again.
 //! - After a failed sync the bytes stay visible but are *abandoned*: the next sync says "done"
 //!   without them, [`SimDisk::drop_cache`] makes them disappear, and a crash may find them on the
 //!   disk or not. Writing the sector anew makes a fresh change of it, which a sync makes durable.
-//! - Faults strike at a chosen I/O. The same calls give the same I/Os and the same images.
+//! - Faults strike at a chosen I/O: errors, and such as nobody is told of ([`FaultKind`]). The same calls give the
+//!   same I/Os and the same images.
+//! - Whoever tries every way to fail need not try the same image twice: [`Pending::changes_nothing`] says what
+//!   makes none of its own, [`SimDisk::fingerprint`] which are the same.
 //!
 //! ```text
 //!            write, create, …            sync                 crash(survivors)
@@ -21,10 +26,10 @@
 //!                    \___ = durable + pending ___/         + surviving pending
 //! ```
 //!
-//! What survives, when it is odd: a surviving sector beyond the surviving length extends the file;
-//! a surviving rename of a file that does not have the old name does nothing; the surviving bytes
-//! of a file without a surviving name, and names in a directory without one, vanish. A rename
-//! becomes durable with the directory of the new name.
+//! What survives, when it is odd: a surviving sector beyond the surviving length extends the file (with a
+//! journal it vanishes, for growing is a change of its own, before it); a surviving rename of a file that does
+//! not have the old name does nothing; the surviving bytes of a file without a surviving name, and names in a
+//! directory without one, vanish. A rename becomes durable with the directory of the new name.
 //!
 //! The disk has room for as many bytes as [`SimDisk::set_capacity`] says, in blocks of 4096. A
 //! hole takes none: growing by `set_len` is refused when the room is not there at that moment, but

@@ -49,8 +49,8 @@ pub enum FaultKind {
         /// How many bytes after their place; before it if negative.
         by: i64,
     },
-    /// A read, or a map, gives bytes as they were: if the place was written since the file's last sync, those on
-    /// the device; else those that stood on the device before the last sync that came after the fault was
+    /// A read, or a map, gives bytes as they were: if readers should see others than the device has, those on
+    /// the device; else those that it had before the last sync of the file that came after the fault was
     /// injected. Where there are no older ones the right ones are read. For ever: so does every read.
     StaleRead,
     /// After the I/O, if it is one on an open file and succeeds, one bit of the file is flipped, on the device

@@ -12,12 +12,12 @@ use super::state::{Entry, Fate};
 /// From the most that real machines promise to nothing at all:
 ///
 /// ```text
-///                                  torn             metadata
-/// whole sectors, a journal         Never            Ordered       a disk that keeps its word, under ext4 or XFS
-/// torn sectors, a journal          PrefixOrSuffix   Ordered       persistent memory, a host's file as a disk
-/// garbage, a journal               Garbage          Ordered       flash whose programming was cut off
-/// whole sectors, no journal        Never            Independent   ext2, FAT, or nothing known: the default
-/// garbage, no journal              Garbage          Independent   all of it
+/// torn             metadata
+/// Never            Ordered       a disk that keeps its word, under ext4 or XFS
+/// PrefixOrSuffix   Ordered       persistent memory, or a disk that is a file of the host's, under the same
+/// Garbage          Ordered       flash whose programming was cut off, under the same
+/// Never            Independent   ext2, FAT, or nothing known of the file system: the default
+/// Garbage          Independent   all of it
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct PowerFailure {

@@ -129,6 +129,7 @@ impl Image {
         for directory in &*self.directories {
             mixer.push_bytes(directory.as_bytes());
         }
+        // So that no directory is taken for a file.
         mixer.push(self.directories.len() as u64, self.names.len() as u64);
         for (name, inode) in &*self.names {
             mixer.push_bytes(name.as_bytes());

@@ -52,12 +52,21 @@ fn every_byte_name_and_length_counts() {
         disk.write_file("ab", &vec![0; length]);
         other(&disk, format!("length {length}"));
     }
+    for place in [0, 4096] {
+        let mut bytes = [0; 8192];
+        bytes[place..place + 4096].fill(5);
+        disk.write_file("ab", &bytes);
+        other(&disk, format!("a block at {place}"));
+    }
     let at_first = || base.crash(&ALL);
     for (from, to) in [("ab", "a"), ("ab", "bc"), ("ab", "c"), ("c", "ab"), ("c", "bc")] {
         let disk = at_first();
         disk.rename(from, to).unwrap();
         other(&disk, format!("{from} is {to}"));
     }
+    let disk = at_first();
+    disk.create_directory("e").unwrap();
+    other(&disk, "another directory".to_owned());
     let disk = at_first();
     disk.create_directory("d").unwrap();
     other(&disk, "a directory".to_owned());

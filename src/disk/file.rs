@@ -23,6 +23,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::carry_on::{read_fully, write_fully};
 use super::{
     Disk, DiskFile, LOCK, LogBytes, bytes_before, end_of, is_plain, read_range, too_short,
 };
@@ -316,30 +317,14 @@ impl OpenFile {
 
 impl DiskFile for OpenFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.file.read_at(&mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                failed => return self.check("read", failed),
-            }
-        }
-        Ok(done)
+        let read = read_fully(offset, buffer, |offset, buffer| self.file.read_at(buffer, offset));
+        self.check("read", read)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.check("write", end_of(offset, bytes.len()))?;
-        let mut done = 0;
-        while done < bytes.len() {
-            match self.file.write_at(&bytes[done..], offset + done as u64) {
-                Ok(0) => return self.check("write", Err(io::ErrorKind::WriteZero.into())),
-                Ok(count) => done += count,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return self.check("write", Err(e)),
-            }
-        }
-        Ok(())
+        let written = write_fully(offset, bytes, |offset, bytes| self.file.write_at(bytes, offset));
+        self.check("write", written)
     }
 
     fn len(&self) -> Result<u64> {

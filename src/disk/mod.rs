@@ -23,6 +23,7 @@
 //! OverlayDisk     own memory        nowhere             all of it: what lies under it never changes
 //! ```
 
+mod carry_on;
 mod cover;
 mod file;
 mod held;
@@ -41,8 +42,11 @@ pub use held::HeldBackDisk;
 #[cfg(all(test, loom))]
 pub(crate) use model::ModelDisk;
 pub use overlay::OverlayDisk;
-pub use sim::{Fault, FaultKind, Pending, PendingKind, SimDisk, Survivors};
-pub use watched::{Call, WatchedDisk};
+pub use sim::{
+    Fault, FaultKind, Metadata, Part, Pending, PendingKind, PowerFailure, SectorSize, SimDisk,
+    Survivors, Torn,
+};
+pub use watched::{Call, WatchedDisk, Watcher};
 
 use crate::error::{Error, Result};
 use crate::sync::Arc;

@@ -3,17 +3,22 @@
 //! It keeps the contract of [`crate::disk`] and promises no more than that, so that what the
 //! engine wrongly relies upon is lost here:
 //!
-//! - A write is cut at sectors of 512 bytes. Each sector it touches, each change of a length and
+//! - A write is cut at sectors ([`SectorSize`]). Each sector it touches, each change of a length and
 //!   each change of a name waits as one *pending* change until its file ([`DiskFile::sync_data`](super::DiskFile::sync_data))
 //!   or directory ([`Disk::sync_directory`](super::Disk::sync_directory)) is synced. Syncing a file makes its bytes and length
 //!   durable, not its name.
 //! - [`SimDisk::crash`] makes a new disk with the durable image and those pending changes that
-//!   survive, applied in the order of time. Each survives wholly or not at all, in any combination.
+//!   survive, applied in the order of time. Each survives wholly or not at all, in any combination, unless
+//!   the disk was declared capable of more or of less ([`PowerFailure`]): sectors torn or turned into garbage,
+//!   names and lengths in the order of a journal.
 //! - A process that dies loses nothing: open the same [`SimDisk`] again.
 //! - After a failed sync the bytes stay visible but are *abandoned*: the next sync says "done"
 //!   without them, [`SimDisk::drop_cache`] makes them disappear, and a crash may find them on the
 //!   disk or not. Writing the sector anew makes a fresh change of it, which a sync makes durable.
-//! - Faults strike at a chosen I/O. The same calls give the same I/Os and the same images.
+//! - Faults strike at a chosen I/O: errors, and such as nobody is told of ([`FaultKind`]). The same calls give the
+//!   same I/Os and the same images.
+//! - Whoever tries every way to fail need not try the same image twice: [`Pending::changes_nothing`] says what
+//!   makes none of its own, [`SimDisk::fingerprint`] which are the same.
 //!
 //! ```text
 //!            write, create, …            sync                 crash(survivors)
@@ -21,10 +26,10 @@
 //!                    \___ = durable + pending ___/         + surviving pending
 //! ```
 //!
-//! What survives, when it is odd: a surviving sector beyond the surviving length extends the file;
-//! a surviving rename of a file that does not have the old name does nothing; the surviving bytes
-//! of a file without a surviving name, and names in a directory without one, vanish. A rename
-//! becomes durable with the directory of the new name.
+//! What survives, when it is odd: a surviving sector beyond the surviving length extends the file (with a
+//! journal it vanishes, for growing is a change of its own, before it); a surviving rename of a file that does
+//! not have the old name does nothing; the surviving bytes of a file without a surviving name, and names in a
+//! directory without one, vanish. A rename becomes durable with the directory of the new name.
 //!
 //! The disk has room for as many bytes as [`SimDisk::set_capacity`] says, in blocks of 4096. A
 //! hole takes none: growing by `set_len` is refused when the room is not there at that moment, but
@@ -32,119 +37,26 @@
 
 mod calls;
 mod content;
+mod faults;
+mod fingerprint;
 mod image;
+mod pending;
+mod power;
 mod state;
 mod tamper;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
-use self::image::Change;
-use self::state::{Entry, Fate, State};
+pub use self::faults::{Fault, FaultKind};
+pub use self::pending::{Pending, PendingKind};
+pub use self::power::{Metadata, Part, PowerFailure, SectorSize, Survivors, Torn};
+use self::state::State;
 use crate::sync::{Arc, Mutex};
-
-/// Bytes of a sector: the unit in which written bytes survive.
-const SECTOR: usize = 512;
 
 /// A disk in memory. Clones share it.
 #[derive(Clone, Default)]
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
-}
-
-/// A failure to come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fault {
-    /// The I/O that it strikes, counted from 0 since the disk was made: [`SimDisk::io_count`] is
-    /// the next one.
-    pub at: u64,
-    /// What happens.
-    pub kind: FaultKind,
-    /// Whether all later I/Os fail too.
-    pub forever: bool,
-}
-
-/// Ways in which an I/O fails. A failed call changes nothing, except that a failed sync abandons
-/// what it should have made durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum FaultKind {
-    /// The device fails (EIO).
-    InputOutputError,
-    /// No space is left (ENOSPC). Strikes calls that change or sync something, except removals;
-    /// others pass.
-    DiskFull,
-    /// This I/O and all later ones fail, until [`SimDisk::crash`] makes a new disk.
-    PowerOff,
-}
-
-/// A change that is not durable yet.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pending {
-    /// Its place in time; never used twice on one disk.
-    pub id: u64,
-    /// The file's present name; the new one of a rename.
-    pub name: String,
-    /// What was changed.
-    pub kind: PendingKind,
-    /// Whether its sync failed, so that no later one makes it durable.
-    pub abandoned: bool,
-}
-
-/// What a pending change does.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum PendingKind {
-    /// Writes one sector.
-    Sector {
-        /// Its first byte in the file.
-        offset: u64,
-        /// Bytes of it within the file (at most 512).
-        length: usize,
-    },
-    /// Cuts or grows the file to this many bytes.
-    SetLength(u64),
-    /// Creates the file.
-    Create,
-    /// Creates a directory.
-    CreateDirectory,
-    /// Gives the file this name instead of another.
-    Rename {
-        /// The other.
-        from: String,
-    },
-    /// Removes the name.
-    Remove,
-}
-
-/// Which pending changes reach the disk before the power is gone.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Survivors {
-    /// All of them.
-    All,
-    /// None of them.
-    None,
-    /// Each one with probability 1/2; the same for the same seed.
-    Random {
-        /// Where the generator begins.
-        seed: u64,
-    },
-    /// Those with these ids.
-    Chosen(BTreeSet<u64>),
-}
-
-impl Survivors {
-    /// A function that tells, asked in the order of time, whether a change survives.
-    fn chooser(&self) -> impl FnMut(u64) -> bool {
-        let mut seed = if let Self::Random { seed } = self { *seed } else { 0 };
-        move |id| match self {
-            Self::All => true,
-            Self::None => false,
-            Self::Random { .. } => split_mix(&mut seed) & 1 == 1,
-            Self::Chosen(ids) => ids.contains(&id),
-        }
-    }
 }
 
 /// The generator splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
@@ -164,16 +76,26 @@ impl SimDisk {
         Self::default()
     }
 
-    /// The changes that are not durable, in the order of time.
+    /// An empty disk of which a power failure may make more, or less, than by default.
     #[must_use]
-    pub fn pending(&self) -> Vec<Pending> {
-        let state = self.state.lock();
-        let entries = state.entries.iter().filter(|entry| entry.fate != Fate::Synced);
-        entries.map(|entry| describe(&state, entry)).collect()
+    pub fn with_power_failure(power: PowerFailure) -> Self {
+        let disk = Self::new();
+        disk.state.lock().power = power;
+        disk
+    }
+
+    /// What a power failure may do to it.
+    #[must_use]
+    pub fn power_failure(&self) -> PowerFailure {
+        self.state.lock().power
     }
 
     /// The power fails: a new, independent disk with what was durable and those pending changes
-    /// that survive. It has the same capacity, no faults, and nothing is pending on it.
+    /// that survive. It has the same capacity, power can fail there in the same way, it has no faults, and
+    /// nothing is pending on it.
+    ///
+    /// # Panics
+    /// When more is asked for than a failure of power may do to this disk.
     #[must_use]
     pub fn crash(&self, survivors: &Survivors) -> Self {
         let state = self.state.lock().crash(survivors);
@@ -209,21 +131,4 @@ impl SimDisk {
     pub fn set_read_only(&self, read_only: bool) {
         self.state.lock().read_only = read_only;
     }
-}
-
-fn describe(state: &State, entry: &Entry) -> Pending {
-    let (name, kind) = match &entry.change {
-        Change::Sector { inode, image } => {
-            let kind = PendingKind::Sector { offset: image.offset, length: image.length };
-            (state.name_of(*inode), kind)
-        }
-        Change::SetLength { inode, length } => {
-            (state.name_of(*inode), PendingKind::SetLength(*length))
-        }
-        Change::Create { name, .. } => (name.clone(), PendingKind::Create),
-        Change::CreateDirectory { name } => (name.clone(), PendingKind::CreateDirectory),
-        Change::Rename { from, to, .. } => (to.clone(), PendingKind::Rename { from: from.clone() }),
-        Change::Remove { name } => (name.clone(), PendingKind::Remove),
-    };
-    Pending { id: entry.id, name, kind, abandoned: entry.fate == Fate::Abandoned }
 }

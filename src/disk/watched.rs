@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Whoever watches may refuse a call, and from then on every call: that is what a process sees that dies, or
-//! a machine whose power is gone. Reading ahead is only advice, and not told.
+//! a machine whose power is gone. A [`Watcher`] also sees the bytes of each write, and what became of each call
+//! that it let pass; a closure only sees the calls. Reading ahead is only advice, and not told.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -26,13 +27,30 @@ pub struct Call {
     pub range: Range<u64>,
 }
 
-type Watch = Arc<dyn Fn(&Call) -> Result<()> + Send + Sync>;
+/// Somebody who is told of each call.
+pub trait Watcher: Send + Sync + 'static {
+    /// Before a call is made; an error is the call's, and the call is not made. `bytes` are those of a write,
+    /// and none for other operations.
+    fn before(&self, call: &Call, bytes: &[u8]) -> Result<()>;
+
+    /// After a call that was let pass: whether it succeeded.
+    fn after(&self, _call: &Call, _succeeded: bool) {}
+}
+
+/// A closure that watches.
+struct Told<F>(F);
+
+impl<F: Fn(&Call) -> Result<()> + Send + Sync + 'static> Watcher for Told<F> {
+    fn before(&self, call: &Call, _bytes: &[u8]) -> Result<()> {
+        (self.0)(call)
+    }
+}
 
 /// Passes every call on to another disk, after telling somebody, who may refuse it: then nothing happens on
-/// the disk. The n-th call is the n-th I/O of the disk below, too.
+/// the disk. The n-th call is the n-th I/O of the disk below, too (unless reads or writes are short there).
 pub struct WatchedDisk {
     inner: Arc<dyn Disk>,
-    watch: Watch,
+    watcher: Arc<dyn Watcher>,
 }
 
 impl WatchedDisk {
@@ -41,16 +59,41 @@ impl WatchedDisk {
         inner: Arc<dyn Disk>,
         watch: impl Fn(&Call) -> Result<()> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { inner, watch: Arc::new(watch) })
+        Self::watched_by(inner, Arc::new(Told(watch)))
     }
 
-    fn tell(&self, operation: &'static str, name: &str) -> Result<()> {
-        (self.watch)(&Call { operation, name: name.to_owned(), range: 0..0 })
+    /// `watcher` is told of each call before it is made and afterwards.
+    pub fn watched_by(inner: Arc<dyn Disk>, watcher: Arc<dyn Watcher>) -> Arc<Self> {
+        Arc::new(Self { inner, watcher })
+    }
+
+    fn pass<T>(
+        &self,
+        operation: &'static str,
+        name: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let call = Call { operation, name: name.to_owned(), range: 0..0 };
+        pass(&*self.watcher, &call, &[], make)
     }
 
     fn watched(&self, name: &str, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
-        Arc::new(WatchedFile { inner: file, name: name.to_owned(), watch: Arc::clone(&self.watch) })
+        let watcher = Arc::clone(&self.watcher);
+        Arc::new(WatchedFile { inner: file, name: name.to_owned(), watcher })
     }
+}
+
+/// Makes a call between telling of it and telling what became of it.
+fn pass<T>(
+    watcher: &dyn Watcher,
+    call: &Call,
+    bytes: &[u8],
+    make: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    watcher.before(call, bytes)?;
+    let made = make();
+    watcher.after(call, made.is_ok());
+    made
 }
 
 impl Disk for WatchedDisk {
@@ -59,71 +102,62 @@ impl Disk for WatchedDisk {
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
-        self.tell("open", name)?;
-        Ok(self.watched(name, self.inner.open(name)?))
+        let file = self.pass("open", name, || self.inner.open(name))?;
+        Ok(self.watched(name, file))
     }
 
     fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>> {
-        self.tell("create", name)?;
-        Ok(self.watched(name, self.inner.create(name)?))
+        let file = self.pass("create", name, || self.inner.create(name))?;
+        Ok(self.watched(name, file))
     }
 
     fn create_directory(&self, name: &str) -> Result<()> {
-        self.tell("create directory", name)?;
-        self.inner.create_directory(name)
+        self.pass("create directory", name, || self.inner.create_directory(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.tell("rename", from)?;
-        self.inner.rename(from, to)
+        self.pass("rename", from, || self.inner.rename(from, to))
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        self.tell("remove", name)?;
-        self.inner.remove(name)
+        self.pass("remove", name, || self.inner.remove(name))
     }
 
     fn list(&self, directory: &str) -> Result<Vec<String>> {
-        self.tell("list", directory)?;
-        self.inner.list(directory)
+        self.pass("list", directory, || self.inner.list(directory))
     }
 
     fn sync_directory(&self, directory: &str) -> Result<()> {
-        self.tell("sync", directory)?;
-        self.inner.sync_directory(directory)
+        self.pass("sync", directory, || self.inner.sync_directory(directory))
     }
 
     fn drop_cache(&self) -> Result<()> {
-        self.tell("drop cache", "")?;
-        self.inner.drop_cache()
+        self.pass("drop cache", "", || self.inner.drop_cache())
     }
 }
 
 struct WatchedFile {
     inner: Arc<dyn DiskFile>,
     name: String,
-    watch: Watch,
+    watcher: Arc<dyn Watcher>,
 }
 
 impl WatchedFile {
-    fn tell(&self, operation: &'static str) -> Result<()> {
-        self.tell_of(operation, 0..0)
-    }
-
-    fn tell_of(&self, operation: &'static str, range: Range<u64>) -> Result<()> {
-        (self.watch)(&Call { operation, name: self.name.clone(), range })
+    fn pass<T>(&self, operation: &'static str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let call = Call { operation, name: self.name.clone(), range: 0..0 };
+        pass(&*self.watcher, &call, &[], make)
     }
 }
 
 impl DiskFile for WatchedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        self.tell("read")?;
-        self.inner.read_at(offset, buffer)
+        self.pass("read", || self.inner.read_at(offset, buffer))
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.tell_of("write", offset..offset + bytes.len() as u64)?;
-        self.inner.write_at(offset, bytes)
+        let range = offset..offset.saturating_add(bytes.len() as u64);
+        let call = Call { operation: "write", name: self.name.clone(), range };
+        pass(&*self.watcher, &call, bytes, || self.inner.write_at(offset, bytes))
     }
 
     fn read_ahead(&self, offset: u64, length: u64) {
@@ -131,22 +165,67 @@ impl DiskFile for WatchedFile {
     }
 
     fn len(&self) -> Result<u64> {
-        self.tell("look at")?;
-        self.inner.len()
+        self.pass("look at", || self.inner.len())
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
-        self.tell("set the length of")?;
-        self.inner.set_len(length)
+        self.pass("set the length of", || self.inner.set_len(length))
     }
 
     fn sync_data(&self) -> Result<()> {
-        self.tell("sync")?;
-        self.inner.sync_data()
+        self.pass("sync", || self.inner.sync_data())
     }
 
     fn map(&self, offset: u64, length: usize) -> Result<LogBytes> {
-        self.tell("map")?;
-        self.inner.map(offset, length)
+        self.pass("map", || self.inner.map(offset, length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::disk::{Fault, FaultKind, SimDisk};
+    use crate::error::Error;
+    use crate::sync::Mutex;
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Watcher for Notes {
+        fn before(&self, call: &Call, bytes: &[u8]) -> Result<()> {
+            let Call { operation, name, range } = call;
+            self.0.lock().push(format!("{operation} {name} {range:?} {bytes:?}"));
+            let refused = || Error::InvalidInput("not that one".to_owned());
+            (operation != &"remove").then_some(()).ok_or_else(refused)
+        }
+
+        fn after(&self, call: &Call, succeeded: bool) {
+            self.0.lock().push(format!("{} {succeeded}", call.operation));
+        }
+    }
+
+    #[test]
+    fn a_watcher_sees_bytes_and_what_became_of_each_call() {
+        let inner = SimDisk::new();
+        let notes = Arc::new(Notes::default());
+        let disk = WatchedDisk::watched_by(Arc::new(inner.clone()), Arc::clone(&notes) as _);
+        let file = disk.create("log").unwrap();
+        file.write_at(7, b"\x01\x02").unwrap();
+        let at = inner.io_count();
+        inner.inject(Fault { at, kind: FaultKind::InputOutputError, forever: false });
+        assert!(file.sync_data().is_err());
+        file.sync_data().unwrap();
+        assert!(disk.remove("log").is_err());
+        let told = [
+            ["create log 0..0 []", "create true"],
+            ["write log 7..9 [1, 2]", "write true"],
+            ["sync log 0..0 []", "sync false"],
+            ["sync log 0..0 []", "sync true"],
+        ];
+        let refused = "remove log 0..0 []"; // And nothing came of it.
+        let told = told.as_flattened().iter().chain([&refused]);
+        assert_eq!(*notes.0.lock(), told.map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        assert_eq!(inner.list("").unwrap(), ["log"]);
     }
 }

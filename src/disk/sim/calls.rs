@@ -1,9 +1,11 @@
-//! The calls of the running system on a simulated disk. Each counts as one I/O.
+//! The calls of the running system on a simulated disk. Each counts as one I/O, and as one more for each time
+//! that a short read or write is carried on.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
+use super::super::carry_on::{read_fully, write_fully};
 use super::super::{
     Disk, DiskFile, LogBytes, bytes_before, end_of, is_plain, split_name, too_short,
 };
@@ -116,7 +118,7 @@ impl Disk for SimDisk {
         if !state.cached.is_directory(directory) {
             return refuse("list", directory, io::ErrorKind::NotFound);
         }
-        let names = state.cached.names.keys().chain(&state.cached.directories);
+        let names = state.cached.names.keys().chain(&*state.cached.directories);
         let names = names.map(|name| split_name(name)).filter(|(parent, _)| *parent == directory);
         let sorted: BTreeSet<_> = names.map(|(_, name)| name.to_owned()).collect();
         Ok(sorted.into_iter().collect())
@@ -159,94 +161,112 @@ struct SimFile {
 }
 
 impl SimFile {
-    /// Locks the state, and counts an I/O on the file.
-    fn begin(&self, operation: &'static str, access: Access) -> Result<MutexGuard<'_, State>> {
-        let mut state = self.state.lock();
-        match state.next_io(access) {
-            None => Ok(state),
-            Some(source) => Err(Error::from_io(operation, self.path(&state), source)),
-        }
-    }
-
-    fn path(&self, state: &State) -> PathBuf {
-        path(&state.name_of(self.inode))
-    }
-
-    /// Fails where a change would take `more` bytes of room that are not there.
-    fn check_room(&self, state: &State, operation: &'static str, more: u64) -> Result<()> {
-        if state.has_room(more) {
-            return Ok(());
-        }
-        let full = io::ErrorKind::StorageFull.into();
-        Err(Error::from_io(operation, self.path(state), full))
-    }
-
-    /// Fails where the range ends beyond what a kernel can address.
-    fn check_end(
+    /// Counts an I/O on the file, and does it.
+    fn io<T>(
         &self,
-        state: &State,
-        operation: &'static str,
-        offset: u64,
-        length: usize,
-    ) -> Result<()> {
-        end_of(offset, length)
-            .map(|_| ())
-            .map_err(|e| Error::from_io(operation, self.path(state), e))
+        access: Access,
+        act: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut state = self.state.lock();
+        state.next_io(access)?;
+        let done = act(&mut state)?;
+        state.rot(self.inode);
+        Ok(done)
     }
+
+    /// Lets an error name the operation and the file.
+    fn check<T>(&self, operation: &'static str, result: io::Result<T>) -> Result<T> {
+        result.map_err(|source| Error::from_io(operation, self.path(), source))
+    }
+
+    fn path(&self) -> PathBuf {
+        path(&self.state.lock().name_of(self.inode))
+    }
+
+    fn length(&self) -> u64 {
+        self.state.lock().content(self.inode).map_or(0, Content::length)
+    }
+}
+
+/// Fails where a change would take `more` bytes of room that are not there.
+fn check_room(state: &State, more: u64) -> io::Result<()> {
+    state.has_room(more).then_some(()).ok_or_else(|| io::ErrorKind::StorageFull.into())
 }
 
 impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let state = self.begin("read", Access::Read)?;
-        Ok(state.content(self.inode).map_or(0, |content| content.read(offset, buffer)))
+        if buffer.is_empty() {
+            return self.check("read", self.io(Access::Read, |_| Ok(0)));
+        }
+        let read = read_fully(offset, buffer, |at, buffer| {
+            // To find the end of the file once more is no I/O.
+            if at > offset && at >= self.length() {
+                return Ok(0);
+            }
+            self.io(Access::Read, |state| Ok(state.read_once(self.inode, at, buffer)))
+        });
+        self.check("read", read)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let mut state = self.begin("write", Access::Write)?;
-        self.check_end(&state, "write", offset, bytes.len())?;
-        if state.capacity.is_some() {
-            let more = state.cached.file(self.inode).room_for(offset, bytes.len());
-            self.check_room(&state, "write", more)?;
+        if bytes.is_empty() {
+            return self.check("write", self.io(Access::Write, |_| end_of(offset, 0).map(drop)));
         }
-        state.write(self.inode, offset, bytes);
-        Ok(())
+        let written = write_fully(offset, bytes, |at, bytes| {
+            self.io(Access::Write, |state| {
+                end_of(at, bytes.len())?;
+                if state.capacity.is_some() {
+                    let more = state.cached.file(self.inode).room_for(at, bytes.len());
+                    check_room(state, more)?;
+                }
+                Ok(state.write_once(self.inode, at, bytes))
+            })
+        });
+        self.check("write", written)
     }
 
     fn len(&self) -> Result<u64> {
-        let state = self.begin("look at", Access::Read)?;
-        Ok(state.content(self.inode).map_or(0, Content::length))
+        let length = |state: &mut State| state.content(self.inode).map_or(0, Content::length);
+        self.check("look at", self.io(Access::Read, |state| Ok(length(state))))
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
-        let operation = "set the length of";
-        let mut state = self.begin(operation, Access::Write)?;
-        self.check_end(&state, operation, length, 0)?;
-        let growth = length.saturating_sub(state.cached.file(self.inode).length());
-        self.check_room(&state, operation, growth)?;
-        state.change(Change::SetLength { inode: self.inode, length });
-        Ok(())
+        let set = self.io(Access::Write, |state| {
+            end_of(length, 0)?;
+            let growth = length.saturating_sub(state.cached.file(self.inode).length());
+            check_room(state, growth)?;
+            state.change(Change::SetLength { inode: self.inode, length });
+            Ok(())
+        });
+        self.check("set the length of", set)
     }
 
     fn sync_data(&self) -> Result<()> {
-        let mut state = self.state.lock();
         let belongs = |change: &Change| change.file() == Some(self.inode);
-        if let Some(failure) = state.next_io(Access::Sync) {
-            state.abandon(belongs);
-            return Err(Error::from_io("sync", self.path(&state), failure));
+        let mut state = self.state.lock();
+        let synced = state.next_io(Access::Sync);
+        match synced {
+            Ok(()) => {
+                state.sync(belongs);
+                state.rot(self.inode);
+            }
+            Err(_) => state.abandon(belongs),
         }
-        state.sync(belongs);
-        Ok(())
+        drop(state);
+        self.check("sync", synced)
     }
 
     fn map(&self, offset: u64, length: usize) -> Result<LogBytes> {
-        let state = self.begin("map", Access::Read)?;
-        let content = state.content(self.inode);
-        let end = content.map_or(0, Content::length);
-        if bytes_before(end, offset, length) < length {
-            return Err(too_short(&self.path(&state)));
-        }
-        let mut bytes = vec![0; length];
-        content.map(|content| content.read(offset, &mut bytes));
-        Ok(LogBytes::Owned(bytes))
+        let mapped = self.io(Access::Read, |state| {
+            let end = state.content(self.inode).map_or(0, Content::length);
+            if bytes_before(end, offset, length) < length {
+                return Ok(None);
+            }
+            let mut bytes = vec![0; length];
+            state.read(self.inode, offset, &mut bytes);
+            Ok(Some(bytes))
+        });
+        let bytes = self.check("map", mapped)?;
+        bytes.map(LogBytes::Owned).ok_or_else(|| too_short(&self.path()))
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! A clone shares all blocks, and the table of blocks too, until one side writes: a crash image
 //! costs one reference count for each file. A block that was never written is a hole; a block of
-//! zeros needs no memory.
+//! zeros needs no memory. What is shared keeps its fingerprint.
 
 use std::collections::BTreeMap;
 
 use super::super::{BLOCK, bytes_before, pieces};
-use super::SECTOR;
+use super::fingerprint::{Fingerprint, Kept, Mixer};
+use super::power::Part;
+use super::split_mix;
 use crate::sync::Arc;
 
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
@@ -18,8 +20,18 @@ pub(super) enum Block {
     /// Only zeros.
     Zero,
     /// Other bytes.
-    Bytes(Arc<[u8; BLOCK]>),
+    Bytes(Arc<Bytes>),
 }
+
+/// The bytes of a block.
+#[derive(Clone)]
+pub(super) struct Bytes {
+    bytes: [u8; BLOCK],
+    fingerprint: Kept,
+}
+
+/// What stands for the fingerprint of zeros, which count as a hole.
+const HOLE: Fingerprint = [1, 1];
 
 impl Block {
     fn new(bytes: &[u8]) -> Self {
@@ -31,7 +43,7 @@ impl Block {
     fn bytes(&self) -> &[u8; BLOCK] {
         match self {
             Self::Zero => &ZEROS,
-            Self::Bytes(bytes) => bytes,
+            Self::Bytes(block) => &block.bytes,
         }
     }
 
@@ -39,15 +51,32 @@ impl Block {
         match self {
             Self::Zero if *bytes == ZEROS[..bytes.len()] => {}
             Self::Zero => {
-                let mut block = ZEROS;
-                block[start..start + bytes.len()].copy_from_slice(bytes);
+                let mut block = Bytes { bytes: ZEROS, fingerprint: Kept::default() };
+                block.bytes[start..start + bytes.len()].copy_from_slice(bytes);
                 *self = Self::Bytes(Arc::new(block));
             }
             Self::Bytes(block) => {
-                Arc::make_mut(block)[start..start + bytes.len()].copy_from_slice(bytes);
+                let block = Arc::make_mut(block);
+                block.bytes[start..start + bytes.len()].copy_from_slice(bytes);
+                block.fingerprint = Kept::default();
             }
         }
     }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let Self::Bytes(block) = self else { return HOLE };
+        block.fingerprint.get_or(|| {
+            let is_hole = block.bytes == ZEROS;
+            if is_hole { HOLE } else { Mixer::of_block(&block.bytes) }
+        })
+    }
+}
+
+/// By block number; a missing one is a hole.
+#[derive(Clone, Default)]
+struct Blocks {
+    by_number: BTreeMap<u64, Block>,
+    fingerprint: Kept,
 }
 
 /// Length and bytes of a file.
@@ -56,8 +85,7 @@ impl Block {
 #[derive(Clone, Default)]
 pub(super) struct Content {
     length: u64,
-    /// By block number; a missing one is a hole.
-    blocks: Arc<BTreeMap<u64, Block>>,
+    blocks: Arc<Blocks>,
 }
 
 /// One sector as a write left it: what the page cache would write back.
@@ -65,8 +93,11 @@ pub(super) struct Content {
 pub(super) struct SectorImage {
     /// Offset of its first byte in the file.
     pub(super) offset: u64,
-    /// Bytes of it that lie within the file (at most [`SECTOR`]).
+    /// Bytes of it that lie within the file (at most `size`).
     pub(super) length: usize,
+    size: usize,
+    /// Whether it makes a file that is shorter longer.
+    grows: bool,
     /// The whole block that holds it, shared with its neighbours.
     block: Block,
 }
@@ -78,13 +109,13 @@ impl Content {
 
     /// Bytes that take room on the disk: those of all blocks that are no hole.
     pub(super) fn allocated(&self) -> u64 {
-        (self.blocks.len() * BLOCK) as u64
+        (self.blocks.by_number.len() * BLOCK) as u64
     }
 
     /// Bytes of room that a write would take in addition.
     pub(super) fn room_for(&self, offset: u64, length: usize) -> u64 {
-        let holes =
-            pieces(offset, length).filter(|piece| !self.blocks.contains_key(&piece.number()));
+        let holes = pieces(offset, length)
+            .filter(|piece| !self.blocks.by_number.contains_key(&piece.number()));
         (holes.count() * BLOCK) as u64
     }
 
@@ -93,7 +124,7 @@ impl Content {
         let count = bytes_before(self.length, offset, buffer.len());
         for piece in pieces(offset, count) {
             let target = &mut buffer[piece.start..piece.end];
-            match self.blocks.get(&piece.number()) {
+            match self.blocks.by_number.get(&piece.number()) {
                 Some(block) => target.copy_from_slice(&block.bytes()[piece.within()]),
                 None => target.fill(0),
             }
@@ -101,8 +132,15 @@ impl Content {
         count
     }
 
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+    /// To be changed: what was computed of them is forgotten.
+    fn blocks_mut(&mut self) -> &mut BTreeMap<u64, Block> {
         let blocks = Arc::make_mut(&mut self.blocks);
+        blocks.fingerprint = Kept::default();
+        &mut blocks.by_number
+    }
+
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let blocks = self.blocks_mut();
         for piece in pieces(offset, bytes.len()) {
             let part = &bytes[piece.start..piece.end];
             if piece.is_whole() {
@@ -110,13 +148,15 @@ impl Content {
             } else {
                 blocks.entry(piece.number()).or_insert(Block::Zero).write(piece.skip, part);
             }
-            self.length = self.length.max(piece.block + piece.within().end as u64);
+        }
+        if !bytes.is_empty() {
+            self.length = self.length.max(offset + bytes.len() as u64);
         }
     }
 
     pub(super) fn set_length(&mut self, length: u64) {
         if length < self.length {
-            let blocks = Arc::make_mut(&mut self.blocks);
+            let blocks = self.blocks_mut();
             blocks.split_off(&length.div_ceil(BLOCK as u64));
             if let Some(last) = blocks.get_mut(&(length / BLOCK as u64)) {
                 let kept = within_block(length);
@@ -126,23 +166,96 @@ impl Content {
         self.length = length;
     }
 
-    /// The sectors that a write of `length` bytes at `offset` touched, as they are now.
-    pub(super) fn sectors(&self, offset: u64, length: usize) -> impl Iterator<Item = SectorImage> {
+    /// The sectors, of `size` bytes, that a write of `length` bytes at `offset` touched, as they are now.
+    pub(super) fn sectors(
+        &self,
+        offset: u64,
+        length: usize,
+        size: usize,
+        grows: bool,
+    ) -> impl Iterator<Item = SectorImage> {
         let end = offset + length as u64;
-        let first = if length == 0 { end } else { offset - offset % SECTOR as u64 };
-        (first..end).step_by(SECTOR).map(|offset| SectorImage {
+        let first = if length == 0 { end } else { offset - offset % size as u64 };
+        (first..end).step_by(size).map(move |offset| SectorImage {
             offset,
-            length: bytes_before(self.length, offset, SECTOR),
-            block: self.blocks.get(&(offset / BLOCK as u64)).cloned().unwrap_or(Block::Zero),
+            length: bytes_before(self.length, offset, size),
+            size,
+            grows,
+            block: self.block(offset).cloned().unwrap_or(Block::Zero),
         })
     }
 
-    /// Writes one sector back, growing the file where needed. All of it: where this file is longer
-    /// than the one that was written, the rest becomes zeros.
-    pub(super) fn put_sector(&mut self, sector: &SectorImage) {
+    /// The block that holds the byte at `offset`.
+    fn block(&self, offset: u64) -> Option<&Block> {
+        self.blocks.by_number.get(&(offset / BLOCK as u64))
+    }
+
+    /// Writes one sector back, growing the file where needed. All of it: where this file is longer than the one
+    /// that was written, the rest becomes zeros. But of what is torn only a part is written.
+    pub(super) fn put_sector(&mut self, sector: &SectorImage, part: Part) {
+        let new = self.new_bytes(sector);
+        if new.is_empty() {
+            return;
+        }
+        let end = sector.offset + new.len() as u64;
+        match part {
+            Part::Whole => self.write(sector.offset, new),
+            Part::Prefix(cut) => self.write(sector.offset, &new[..cut.min(new.len())]),
+            Part::Suffix(cut) => {
+                let cut = cut.min(new.len());
+                self.write(sector.offset + cut as u64, &new[cut..]);
+            }
+            Part::Garbage { seed } => {
+                let mut bytes = vec![0; new.len()];
+                self.read(sector.offset, &mut bytes);
+                garble(&mut bytes, new, seed);
+                self.write(sector.offset, &bytes);
+            }
+        }
+        self.length = self.length.max(end);
+    }
+
+    /// What a sector that is written back leaves, from its begin on.
+    fn new_bytes<'a>(&self, sector: &'a SectorImage) -> &'a [u8] {
         let start = within_block(sector.offset);
-        let count = sector.length.max(bytes_before(self.length, sector.offset, SECTOR));
-        self.write(sector.offset, &sector.block.bytes()[start..start + count]);
+        let before_end = bytes_before(self.length, sector.offset, sector.size);
+        let count = if sector.grows { before_end.max(sector.length) } else { before_end };
+        &sector.block.bytes()[start..start + count]
+    }
+
+    /// Whether a sector that is written back changes nothing here.
+    pub(super) fn has(&self, sector: &SectorImage) -> bool {
+        let start = within_block(sector.offset);
+        let new = self.new_bytes(sector);
+        let old = self.block(sector.offset).map_or(&ZEROS, Block::bytes);
+        new.len() == bytes_before(self.length, sector.offset, sector.size)
+            && *new == old[start..start + new.len()]
+    }
+
+    /// A number for the bytes; without the length, which tells how many zeros follow.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.blocks.fingerprint.get_or(|| {
+            let mut mixer = Mixer::new();
+            for (number, block) in &self.blocks.by_number {
+                let [left, right] = block.fingerprint();
+                if [left, right] != HOLE {
+                    mixer.push(*number, 0);
+                    mixer.push(left, right);
+                }
+            }
+            mixer.finish()
+        })
+    }
+}
+
+/// Makes each of the old bytes one that is neither old nor new.
+fn garble(old: &mut [u8], new: &[u8], mut seed: u64) {
+    for (old, new) in old.iter_mut().zip(new) {
+        let [mut byte, ..] = split_mix(&mut seed).to_le_bytes();
+        while byte == *old || byte == *new {
+            byte = byte.wrapping_add(1);
+        }
+        *old = byte;
     }
 }
 

@@ -1,12 +1,15 @@
 //! What stands on a simulated disk at one moment, and the changes that lead from one to the next.
 //!
 //! The cached image (what the running system sees), the durable image and the image after a crash
-//! are all [`Image`]s; each is reached by [`Image::apply`]ing changes in the order of time.
+//! are all [`Image`]s; each is reached by [`Image::apply`]ing changes in the order of time. Images share what
+//! they have in common until one is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::split_name;
 use super::content::{Content, SectorImage};
+use super::power::Part;
+use crate::sync::Arc;
 
 /// Number of a file, whatever its name; never used twice on one disk.
 pub(super) type Inode = u64;
@@ -14,12 +17,12 @@ pub(super) type Inode = u64;
 /// Names and contents.
 #[derive(Clone, Default)]
 pub(super) struct Image {
-    pub(super) directories: BTreeSet<String>,
-    pub(super) names: BTreeMap<String, Inode>,
-    pub(super) files: BTreeMap<Inode, Content>,
+    pub(super) directories: Arc<BTreeSet<String>>,
+    pub(super) names: Arc<BTreeMap<String, Inode>>,
+    pub(super) files: Arc<BTreeMap<Inode, Content>>,
 }
 
-/// One change, the smallest that survives a crash wholly or not at all.
+/// One change: what survives a crash wholly or not at all, unless sectors may be torn.
 pub(super) enum Change {
     Sector { inode: Inode, image: SectorImage },
     SetLength { inode: Inode, length: u64 },
@@ -57,6 +60,11 @@ impl Change {
         }
     }
 
+    /// Whether it changes a length or a name, and no bytes.
+    pub(super) fn is_metadata(&self) -> bool {
+        !matches!(self, Self::Sector { .. })
+    }
+
     /// The directory whose `sync_directory` makes the change durable.
     pub(super) fn directory(&self) -> Option<&str> {
         self.name().map(|name| split_name(name).0)
@@ -67,24 +75,29 @@ impl Image {
     /// A rename is skipped when the old name does not stand for the file, because an earlier
     /// change was lost. A removal takes the name from whatever file has it then.
     pub(super) fn apply(&mut self, change: &Change) {
+        self.apply_part(change, Part::Whole);
+    }
+
+    /// The same for a change that survives in part. (Only sectors do.)
+    pub(super) fn apply_part(&mut self, change: &Change, part: Part) {
         match change {
-            Change::Sector { inode, image } => self.file(*inode).put_sector(image),
+            Change::Sector { inode, image } => self.file(*inode).put_sector(image, part),
             Change::SetLength { inode, length } => self.file(*inode).set_length(*length),
             Change::Create { inode, name } => {
-                self.names.insert(name.clone(), *inode);
+                self.names_mut().insert(name.clone(), *inode);
                 self.file(*inode);
             }
             Change::CreateDirectory { name } => {
-                self.directories.insert(name.clone());
+                Arc::make_mut(&mut self.directories).insert(name.clone());
             }
             Change::Rename { inode, from, to } => {
                 if self.names.get(from) == Some(inode) {
-                    self.names.remove(from);
-                    self.names.insert(to.clone(), *inode);
+                    self.names_mut().remove(from);
+                    self.names_mut().insert(to.clone(), *inode);
                 }
             }
             Change::Remove { name } => {
-                self.names.remove(name);
+                self.names_mut().remove(name);
             }
         }
     }
@@ -94,13 +107,17 @@ impl Image {
     pub(super) fn apply_synced(&mut self, change: &Change) {
         self.apply(change);
         if let Change::Rename { inode, to, .. } = change {
-            self.names.insert(to.clone(), *inode);
+            self.names_mut().insert(to.clone(), *inode);
         }
     }
 
     /// The content of a file, empty when nothing of it got here.
     pub(super) fn file(&mut self, inode: Inode) -> &mut Content {
-        self.files.entry(inode).or_default()
+        Arc::make_mut(&mut self.files).entry(inode).or_default()
+    }
+
+    pub(super) fn names_mut(&mut self) -> &mut BTreeMap<String, Inode> {
+        Arc::make_mut(&mut self.names)
     }
 
     /// Bytes that the named files take on the disk.
@@ -117,11 +134,17 @@ impl Image {
     /// Forgets names without a directory and files without a name.
     pub(super) fn prune(&mut self) {
         let directories = &self.directories;
-        self.names.retain(|name, _| {
+        let stands = |name: &str| {
             let directory = split_name(name).0;
             directory.is_empty() || directories.contains(directory)
-        });
+        };
+        // Looked for first: what is not changed stays shared.
+        if !self.names.keys().all(|name| stands(name)) {
+            Arc::make_mut(&mut self.names).retain(|name, _| stands(name));
+        }
         let named: BTreeSet<_> = self.names.values().copied().collect();
-        self.files.retain(|inode, _| named.contains(inode));
+        if !self.files.keys().all(|inode| named.contains(inode)) {
+            Arc::make_mut(&mut self.files).retain(|inode, _| named.contains(inode));
+        }
     }
 }

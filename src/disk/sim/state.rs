@@ -1,12 +1,11 @@
 //! The state behind all handles of a simulated disk: two images, what lies between them, faults.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
 
 use super::content::Content;
 use super::image::{Change, Image, Inode};
-use super::{Fault, FaultKind, Survivors};
+use super::{Fault, PowerFailure, Survivors};
 use crate::error::{Error, Result};
 use crate::sync::Arc;
 
@@ -17,8 +16,8 @@ pub(super) enum Fate {
     Pending,
     /// Its sync failed: no later one makes it durable, though it may reach the disk by chance.
     Abandoned,
-    /// Synced, but still listed because an abandoned change of the same file or directory is
-    /// older: if that survives it must not undo this one.
+    /// Synced, but still listed because an older change, of the same file or of a name too, is not durable
+    /// (abandoned, or bytes that a journal did not wait for): if that survives it must not undo this one.
     Synced,
 }
 
@@ -55,7 +54,10 @@ pub(super) struct State {
     next_id: u64,
     pub(super) io_count: u64,
     pub(super) faults: Vec<Fault>,
-    power_is_off: bool,
+    /// What the last sync of a file overwrote, where a stale read will ask for it.
+    pub(super) synced_over: BTreeMap<Inode, Content>,
+    pub(super) power_is_off: bool,
+    pub(super) power: PowerFailure,
     pub(super) capacity: Option<u64>,
     pub(super) read_only: bool,
 }
@@ -68,32 +70,7 @@ impl State {
         name: &str,
         access: Access,
     ) -> Result<()> {
-        match self.next_io(access) {
-            None => Ok(()),
-            Some(source) => Err(Error::from_io(operation, path(name), source)),
-        }
-    }
-
-    /// Counts one I/O, and says how it fails.
-    pub(super) fn next_io(&mut self, access: Access) -> Option<io::Error> {
-        let index = self.io_count;
-        self.io_count += 1;
-        let hits = |fault: &Fault| fault.at == index || fault.forever && fault.at <= index;
-        let hit = |kind| self.faults.iter().any(|fault| fault.kind == kind && hits(fault));
-        let (power_off, broken) = (hit(FaultKind::PowerOff), hit(FaultKind::InputOutputError));
-        let full = hit(FaultKind::DiskFull);
-        self.power_is_off |= power_off;
-        if self.power_is_off {
-            Some(io::Error::other("power is off"))
-        } else if broken {
-            Some(io::Error::from_raw_os_error(EIO))
-        } else if self.read_only && matches!(access, Access::Write | Access::Release) {
-            Some(io::ErrorKind::ReadOnlyFilesystem.into())
-        } else if full && matches!(access, Access::Write | Access::Sync) {
-            Some(io::ErrorKind::StorageFull.into())
-        } else {
-            None
-        }
+        self.next_io(access).map_err(|source| Error::from_io(operation, path(name), source))
     }
 
     /// Whether `more` bytes would fit.
@@ -114,11 +91,17 @@ impl State {
         self.cached.files.get(&inode)
     }
 
-    /// Writes, one change for each sector.
+    /// Writes, one change for each sector. Where metadata keeps its order, growing the file is one before.
     pub(super) fn write(&mut self, inode: Inode, offset: u64, bytes: &[u8]) {
+        let end = offset + bytes.len() as u64;
+        let ordered = self.power.is_ordered();
+        if ordered && !bytes.is_empty() && end > self.cached.file(inode).length() {
+            self.change(Change::SetLength { inode, length: end });
+        }
         let content = self.cached.file(inode);
         content.write(offset, bytes);
-        for image in content.sectors(offset, bytes.len()) {
+        let size = self.power.sector.bytes();
+        for image in content.sectors(offset, bytes.len(), size, !ordered) {
             let change = Change::Sector { inode, image };
             self.entries.push(Entry { id: self.next_id, fate: Fate::Pending, change });
             self.next_id += 1;
@@ -132,32 +115,60 @@ impl State {
         self.next_id += 1;
     }
 
-    /// Makes durable what belongs to a file or directory, except what was abandoned.
+    /// Makes durable what belongs to a file or directory, except what was abandoned. A journal that is
+    /// written for its metadata has all that is older in it.
     pub(super) fn sync(&mut self, belongs: impl Fn(&Change) -> bool) {
+        let in_journal = |entry: &Entry| entry.change.is_metadata() && belongs(&entry.change);
+        let journal = match self.power.is_ordered() {
+            true => self.entries.iter().rposition(in_journal).map_or(0, |last| last + 1),
+            false => 0,
+        };
+        let keeps_stale = self.keeps_stale();
+        let mut synced_over = BTreeMap::new();
+        for (place, entry) in self.entries.iter_mut().enumerate() {
+            let comes_along = place < journal && entry.change.is_metadata();
+            if entry.fate == Fate::Pending && (comes_along || belongs(&entry.change)) {
+                entry.fate = Fate::Synced;
+                if let Some(inode) = entry.change.file().filter(|_| keeps_stale) {
+                    synced_over.entry(inode).or_insert_with(|| self.durable.file(inode).clone());
+                }
+            }
+        }
+        self.synced_over.extend(synced_over);
+        self.settle();
+    }
+
+    /// Puts what was synced into the durable image, unless something older that belongs to the same file, or
+    /// an abandoned name, may still come before it.
+    fn settle(&mut self) {
         let durable = &mut self.durable;
-        let mut behind_abandoned = false;
-        self.entries.retain_mut(|entry| {
-            if !belongs(&entry.change) {
+        let mut waited_for = Vec::new();
+        self.entries.retain(|entry| {
+            let file = entry.change.file();
+            let waits = waited_for.contains(&file);
+            if entry.fate != Fate::Synced {
+                let may_come = file.is_some() || entry.fate == Fate::Abandoned;
+                if may_come && !waits {
+                    waited_for.push(file);
+                }
                 return true;
             }
-            match entry.fate {
-                Fate::Abandoned => behind_abandoned = true,
-                Fate::Pending | Fate::Synced => entry.fate = Fate::Synced,
-            }
-            if !behind_abandoned {
+            if !waits {
                 durable.apply_synced(&entry.change);
             }
-            behind_abandoned
+            waits
         });
     }
 
-    /// After a failed sync: what belongs to the file or directory will not be tried again.
+    /// After a failed sync: what belongs to the file or directory will not be tried again, but by a journal.
     pub(super) fn abandon(&mut self, belongs: impl Fn(&Change) -> bool) {
         if self.power_is_off {
             return;
         }
+        let has_journal = self.power.is_ordered();
         for entry in &mut self.entries {
-            if entry.fate == Fate::Pending && belongs(&entry.change) {
+            let in_journal = has_journal && entry.change.is_metadata();
+            if entry.fate == Fate::Pending && belongs(&entry.change) && !in_journal {
                 entry.fate = Fate::Abandoned;
             }
         }
@@ -165,28 +176,26 @@ impl State {
 
     /// Forgets what was abandoned; readers see what is left.
     pub(super) fn drop_cache(&mut self) {
-        let durable = &mut self.durable;
-        self.entries.retain(|entry| {
-            if entry.fate == Fate::Synced {
-                durable.apply_synced(&entry.change);
-            }
-            entry.fate == Fate::Pending
-        });
+        self.entries.retain(|entry| entry.fate != Fate::Abandoned);
+        self.settle();
         self.cached = self.durable.clone();
         for entry in &self.entries {
-            self.cached.apply(&entry.change);
+            match entry.fate {
+                Fate::Synced => self.cached.apply_synced(&entry.change),
+                Fate::Pending | Fate::Abandoned => self.cached.apply(&entry.change),
+            }
         }
     }
 
     /// The state of a new disk that holds what survived.
     pub(super) fn crash(&self, survivors: &Survivors) -> Self {
         let mut image = self.durable.clone();
-        let mut survives = survivors.chooser();
+        let mut survives = survivors.chooser(self.power, &self.entries);
         for entry in &self.entries {
             if entry.fate == Fate::Synced {
                 image.apply_synced(&entry.change);
-            } else if survives(entry.id) {
-                image.apply(&entry.change);
+            } else if let Some(part) = survives(entry) {
+                image.apply_part(&entry.change, part);
             }
         }
         image.prune();
@@ -195,6 +204,7 @@ impl State {
             durable: image,
             next_inode: self.next_inode,
             capacity: self.capacity,
+            power: self.power,
             ..Self::default()
         }
     }
@@ -209,22 +219,23 @@ impl State {
         self.handles.retain(|_, handle| Arc::strong_count(handle) > 1);
         reachable.extend(self.handles.keys());
 
-        self.cached.files.retain(|inode, _| reachable.contains(inode));
-        self.durable.files.retain(|inode, _| reachable.contains(inode));
+        for image in [&mut self.cached, &mut self.durable] {
+            if !image.files.keys().all(|inode| reachable.contains(inode)) {
+                Arc::make_mut(&mut image.files).retain(|inode, _| reachable.contains(inode));
+            }
+        }
+        self.synced_over.retain(|inode, _| reachable.contains(inode));
         self.entries
             .retain(|entry| entry.change.inode().is_none_or(|inode| reachable.contains(&inode)));
     }
 
     /// The present name of a file, else the durable one.
     pub(super) fn name_of(&self, inode: Inode) -> String {
-        let mut names = self.cached.names.iter().chain(&self.durable.names);
+        let mut names = self.cached.names.iter().chain(&*self.durable.names);
         let found = names.find(|(_, named)| **named == inode);
         found.map_or_else(|| "(removed)".to_owned(), |(name, _)| name.clone())
     }
 }
-
-/// What the kernel answers when a device fails.
-const EIO: i32 = 5;
 
 /// The path of a name, for messages.
 pub(super) fn path(name: &str) -> PathBuf {

@@ -17,9 +17,7 @@ impl SimDisk {
     pub fn flip_bit(&self, name: &str, offset: u64, bit: u8) -> Result<()> {
         let mask = 1_u8.checked_shl(bit.into()).filter(|mask| *mask != 0);
         let mask = mask.ok_or_else(|| invalid(format!("a byte has no bit {bit}")))?;
-        self.tamper(name, offset, 1, |image, inode| {
-            overwrite(image, inode, offset, 1, |bytes| bytes[0] ^= mask);
-        })
+        self.tamper(name, offset, 1, |state, inode| state.flip(inode, offset, mask))
     }
 
     /// Copies `length` bytes of a file from byte `from` to byte `to`, as a disk does that writes
@@ -28,12 +26,14 @@ impl SimDisk {
     /// # Errors
     /// When there is no such file, or one of the ranges does not lie within it.
     pub fn copy_range(&self, name: &str, from: u64, to: u64, length: usize) -> Result<()> {
-        self.tamper(name, from.max(to), length, |image, inode| {
-            let mut source = vec![0; length];
-            image.file(inode).read(from, &mut source);
-            overwrite(image, inode, to, length, |bytes| {
-                bytes.copy_from_slice(&source[..bytes.len()]);
-            });
+        self.tamper(name, from.max(to), length, |state, inode| {
+            for image in state.images() {
+                let mut source = vec![0; length];
+                image.file(inode).read(from, &mut source);
+                overwrite(image, inode, to, length, |bytes| {
+                    bytes.copy_from_slice(&source[..bytes.len()]);
+                });
+            }
         })
     }
 
@@ -58,7 +58,7 @@ impl SimDisk {
             if !directory.is_empty() {
                 image.apply(&Change::CreateDirectory { name: directory.to_owned() });
             }
-            image.names.retain(|_, named| *named != inode);
+            image.names_mut().retain(|_, named| *named != inode);
             image.apply(&Change::Create { inode, name: name.to_owned() });
             image.file(inode).set_length(0);
             image.file(inode).write(0, bytes);
@@ -71,17 +71,17 @@ impl SimDisk {
         let Some(inode) = state.cached.names.get(name).copied() else { return };
         state.forget(name, inode);
         for image in state.images() {
-            image.names.retain(|other, named| other != name && *named != inode);
+            image.names_mut().retain(|other, named| other != name && *named != inode);
         }
     }
 
-    /// Changes both images of a file whose readers see `length` bytes from `offset`.
+    /// Damages a file whose readers see `length` bytes from `offset`.
     fn tamper(
         &self,
         name: &str,
         offset: u64,
         length: usize,
-        mut damage: impl FnMut(&mut Image, Inode),
+        damage: impl FnOnce(&mut State, Inode),
     ) -> Result<()> {
         let mut state = self.state.lock();
         let Some(inode) = state.cached.names.get(name).copied() else {
@@ -91,9 +91,7 @@ impl SimDisk {
         if end.is_none_or(|end| end > state.cached.file(inode).length()) {
             return Err(invalid(format!("{name} ends before byte {offset} + {length}")));
         }
-        for image in state.images() {
-            damage(image, inode);
-        }
+        damage(&mut state, inode);
         Ok(())
     }
 }
@@ -122,6 +120,13 @@ fn overwrite(
 impl State {
     fn images(&mut self) -> [&mut Image; 2] {
         [&mut self.cached, &mut self.durable]
+    }
+
+    /// Flips those bits of a byte that the mask has.
+    pub(super) fn flip(&mut self, inode: Inode, offset: u64, mask: u8) {
+        for image in self.images() {
+            overwrite(image, inode, offset, 1, |bytes| bytes[0] ^= mask);
+        }
     }
 
     /// Forgets all that is pending for a name and the file behind it.

@@ -1,10 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+mod faults;
+mod fingerprint;
 mod model;
+mod power;
 
 use super::super::{Disk, DiskFile};
 use super::*;
 use crate::error::{Error, Result};
+
+/// Bytes of a sector, where nothing else is said.
+const SECTOR: usize = 512;
 
 const ALL: Survivors = Survivors::All;
 const NONE: Survivors = Survivors::None;

@@ -22,13 +22,14 @@
 //!
 //! A module uses only modules of lower floors; a test sees to it. From the ground up: [`ids`]; [`error`],
 //! [`sync`]; [`config`]; [`disk`], [`page`], [`tables`]; [`record`]; [`event`]; [`log`], [`lock`];
-//! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`]; [`db`]; [`script`].
+//! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`]; [`db`]; [`script`]; [`crash`].
 
 pub mod buffer;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod db;
 #[cfg(feature = "cli")]
 pub mod demo;

@@ -1,0 +1,27 @@
+//! The crash lab: crashes a database at every point, in every way, and checks what recovery makes of it.
+//!
+//! ```text
+//!   history   what is done: all short histories, each step a crash point with all its I/Os
+//!   world     does it, on the engine; knows at each moment what a crash must leave
+//!   probe     watches the disk: at each I/O, all the states that it may be left in
+//!   survivors which those are: every subset of the changes that are not durable
+//!   oracle    recovers a state, and compares it with the model
+//!   explore   all of it, on all processors, each state once; crashes inside recovery, too
+//! ```
+//!
+//! It claims no more than it has tried: [`Coverage`] counts, and says whether that is complete within its bounds.
+//! The disk is [`crate::disk::SimDisk`]; what a power failure may do to it is declared ([`crate::disk::PowerFailure`]).
+
+mod explore;
+mod history;
+mod model;
+mod oracle;
+mod probe;
+mod survivors;
+mod world;
+
+pub use explore::{Coverage, Crash, Explorer, Failure, Plan};
+pub use history::{Bounds, History, MOST_TRANSACTIONS, Step, all};
+pub use model::State;
+pub use oracle::{Clause, Violation};
+pub use world::Setting;

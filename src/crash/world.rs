@@ -1,0 +1,248 @@
+//! A history on the engine: the stage it begins on, and its steps, each with what must be there if the power fails
+//! in the middle of it.
+//!
+//! The stage is a database that was closed: pages P1, P2, … with a record for each transaction, filled with dots.
+
+use super::history::{History, MOST_TRANSACTIONS, Step};
+use super::model::{Change, State};
+use super::probe::Probe;
+use crate::checkpoint::Begun;
+use crate::config::{LogBlock, TornPageProtection};
+use crate::db::{Db, Options, Transaction};
+use crate::disk::{Disk, PowerFailure, SimDisk, Survivors};
+use crate::error::Result;
+use crate::ids::{PageId, SlotId};
+use crate::sync::Arc;
+use crate::txn::Savepoint;
+
+/// Bytes of a page: the smallest there are.
+const PAGE_SIZE: usize = 512;
+/// Bytes of a log segment: the smallest there are.
+const SEGMENT_BYTES: u64 = 65_536;
+/// Frames of the buffer pool: the fewest there may be.
+const FRAMES: usize = 16;
+
+/// How the database is opened, and what the power may do to its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Setting {
+    /// How torn pages are made whole.
+    pub protection: TornPageProtection,
+    /// Whether a durable block of the log may be written again.
+    pub log_block: LogBlock,
+    /// What a power failure may do.
+    pub power: PowerFailure,
+}
+
+impl Setting {
+    /// Options to open the database with: no threads, no clock, so that the same steps make the same I/Os and
+    /// leave the same bytes.
+    pub fn options(&self) -> Options {
+        Options::new()
+            .page_size(PAGE_SIZE)
+            .segment_bytes(SEGMENT_BYTES)
+            .buffer_pool_bytes(FRAMES * PAGE_SIZE)
+            .background(false)
+            .database_id(1)
+            .wall_clock(|| 0)
+            .torn_page_protection(self.protection)
+            .log_block(self.log_block)
+    }
+}
+
+/// What may be there after a crash: one of these states.
+pub type Expected = Arc<[State]>;
+
+/// Where histories begin.
+#[derive(Clone)]
+pub struct Stage {
+    /// How its database is opened.
+    pub setting: Setting,
+    disk: SimDisk,
+    state: State,
+    pages: Vec<PageId>,
+}
+
+impl Stage {
+    /// Makes it: so many pages, and everything on the disk.
+    ///
+    /// # Errors
+    /// None but those of a broken engine.
+    pub fn set(setting: Setting, pages: usize) -> Result<Self> {
+        let disk = SimDisk::with_power_failure(setting.power);
+        let db = setting.options().open_on(Arc::new(disk.clone()))?;
+        let mut txn = db.begin()?;
+        let mut made = Vec::new();
+        for _ in 0..pages {
+            let page = txn.allocate_page()?;
+            for _ in 0..MOST_TRANSACTIONS {
+                txn.insert_record(page, b"....")?;
+            }
+            made.push(page);
+        }
+        txn.commit()?;
+        let state = State::of(&db)?;
+        db.close()?;
+        Ok(Self { setting, disk: disk.crash(&Survivors::All), state, pages: made })
+    }
+
+    /// A copy of the disk.
+    #[must_use]
+    pub fn disk(&self) -> SimDisk {
+        self.disk.crash(&Survivors::All)
+    }
+
+    /// Runs a history on a disk that is watched, and lets the probe look at the last step, or, if there is none,
+    /// at how the database is opened.
+    ///
+    /// # Errors
+    /// Those of the engine: there are none to be had on such a disk.
+    pub fn run(&self, history: &History, probe: &Arc<Probe<Expected>>) -> Result<()> {
+        let Some((last, before)) = history.0.split_last() else {
+            probe.expect(self.expected());
+            drop(self.open(probe.watched())?);
+            return Ok(());
+        };
+        let mut world = self.open(probe.watched())?;
+        for step in before {
+            world.take(*step, None)?;
+        }
+        probe.expect(world.expected());
+        world.take(*last, Some(probe))?;
+        probe.look();
+        probe.rest();
+        Ok(())
+    }
+
+    fn expected(&self) -> Expected {
+        Arc::from([self.state.clone()])
+    }
+
+    fn open(&self, disk: Arc<dyn Disk>) -> Result<World<'_>> {
+        let db = self.setting.options().open_on(disk)?;
+        Ok(World {
+            stage: self,
+            txns: Default::default(),
+            begun: None,
+            acknowledged: self.state.clone(),
+            steps: 0,
+            db,
+        })
+    }
+}
+
+/// A database at work.
+struct World<'s> {
+    stage: &'s Stage,
+    txns: [Option<Actor>; MOST_TRANSACTIONS],
+    begun: Option<Begun>,
+    acknowledged: State,
+    steps: u8,
+    db: Db,
+}
+
+/// A transaction under way.
+struct Actor {
+    txn: Transaction,
+    changes: Vec<Change>,
+    savepoint: Option<(Savepoint, usize)>,
+}
+
+impl World<'_> {
+    /// What must be there if the power fails now.
+    fn expected(&self) -> Expected {
+        Arc::from([self.acknowledged.clone()])
+    }
+
+    fn take(&mut self, step: Step, probe: Option<&Arc<Probe<Expected>>>) -> Result<()> {
+        self.steps += 1;
+        match step {
+            Step::Update(txn, page) => self.update(txn, page),
+            Step::Insert(txn, page) => self.insert(txn, page),
+            Step::Delete(txn, page) => self.delete(txn, page),
+            Step::Savepoint(txn) => {
+                let actor = self.actor(txn)?;
+                actor.savepoint = Some((actor.txn.savepoint()?, actor.changes.len()));
+                Ok(())
+            }
+            Step::RollbackTo(txn) => {
+                let actor = self.actor(txn)?;
+                let (savepoint, changes) = actor.savepoint.expect("a history takes one before");
+                actor.changes.truncate(changes);
+                actor.txn.rollback_to(savepoint)
+            }
+            Step::Commit(txn) => self.commit(txn, probe),
+            Step::Rollback(txn) => self.leave(txn).txn.rollback(),
+            Step::Flush(page) => self.db.flush_page(self.stage.pages[page - 1]),
+            Step::CheckpointBegin => {
+                self.begun = Some(self.db.begin_checkpoint()?);
+                Ok(())
+            }
+            Step::CheckpointEnd => {
+                let begun = self.begun.take().expect("a history begins it before");
+                self.db.complete_checkpoint(begun).map(drop)
+            }
+        }
+    }
+
+    /// The transaction; it begins now if it has not yet.
+    fn actor(&mut self, txn: usize) -> Result<&mut Actor> {
+        let place = &mut self.txns[txn - 1];
+        if place.is_none() {
+            *place = Some(Actor { txn: self.db.begin()?, changes: Vec::new(), savepoint: None });
+        }
+        Ok(place.as_mut().expect("just there"))
+    }
+
+    fn leave(&mut self, txn: usize) -> Actor {
+        self.txns[txn - 1].take().expect("a history ends only what has begun")
+    }
+
+    /// Bytes that no other step writes.
+    fn value(&self) -> Vec<u8> {
+        vec![b'a' + self.steps % 26; 4]
+    }
+
+    fn own_record(&self, txn: usize, page: usize) -> (PageId, SlotId) {
+        let slot = u16::try_from(txn - 1).expect("there are few transactions");
+        (self.stage.pages[page - 1], SlotId(slot))
+    }
+
+    fn update(&mut self, txn: usize, page: usize) -> Result<()> {
+        let ((page, slot), bytes) = (self.own_record(txn, page), self.value());
+        let actor = self.actor(txn)?;
+        actor.txn.write_record(page, slot, 0, &bytes)?;
+        actor.changes.push(Change { page, slot, bytes: Some(bytes) });
+        Ok(())
+    }
+
+    fn insert(&mut self, txn: usize, page: usize) -> Result<()> {
+        let (page, bytes) = (self.stage.pages[page - 1], self.value());
+        let actor = self.actor(txn)?;
+        let slot = actor.txn.insert_record(page, &bytes)?;
+        actor.changes.push(Change { page, slot, bytes: Some(bytes) });
+        Ok(())
+    }
+
+    fn delete(&mut self, txn: usize, page: usize) -> Result<()> {
+        let (page, slot) = self.own_record(txn, page);
+        let actor = self.actor(txn)?;
+        actor.txn.delete_record(page, slot)?;
+        actor.changes.push(Change { page, slot, bytes: None });
+        Ok(())
+    }
+
+    /// While the commit is called, it may be there or not; when it has returned, it must.
+    fn commit(&mut self, txn: usize, probe: Option<&Arc<Probe<Expected>>>) -> Result<()> {
+        let Actor { txn, changes, .. } = self.leave(txn);
+        let before = self.acknowledged.clone();
+        changes.iter().for_each(|change| self.acknowledged.apply(change));
+        if let Some(probe) = probe {
+            probe.expect(Arc::from([before, self.acknowledged.clone()]));
+        }
+        txn.commit()?;
+        if let Some(probe) = probe {
+            probe.expect(self.expected());
+        }
+        Ok(())
+    }
+}

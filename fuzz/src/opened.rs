@@ -7,6 +7,7 @@ use aries::config::{LogBlock, RestartMode, TornPageProtection};
 use aries::db::verify_closed;
 use aries::disk::{SimDisk, Survivors};
 use aries::ids::{Lsn, PageId, SlotId};
+use aries::log::ControlFile;
 use aries::{Db, Error, Options, Result};
 
 use crate::databases;
@@ -65,7 +66,12 @@ pub fn survive(disk: &SimDisk, how: u8) -> bool {
         if unless_used_up(db.close(), "nothing failed before").is_none() {
             return true;
         }
+        let closed_at = ControlFile::open(disk).expect("just closed").master().clean_end_lsn;
         let opened = open(disk, how >> 1);
+        let end = closed_at.expect("closing says where the log ends");
+        if opened.as_ref().is_err_and(|error| is_of_a_run_to_come(error, end)) {
+            return true;
+        }
         let Some(db) = unless_used_up(opened, "a database that was closed opens") else {
             return true;
         };

@@ -15,8 +15,6 @@ use crate::ids::{PageId, SlotId};
 use crate::sync::Arc;
 use crate::txn::Savepoint;
 
-/// Bytes of a page: the smallest there are.
-const PAGE_SIZE: usize = 512;
 /// Bytes of a log segment: the smallest there are.
 const SEGMENT_BYTES: u64 = 65_536;
 /// Frames of the buffer pool: the fewest there may be.
@@ -36,11 +34,15 @@ pub struct Setting {
 impl Setting {
     /// Options to open the database with: no threads, no clock, so that the same steps make the same I/Os and
     /// leave the same bytes.
+    ///
+    /// A page is a sector: on a disk that tears sectors smaller pages would be torn together with their neighbours,
+    /// which nothing protects.
     pub fn options(&self) -> Options {
+        let page_size = self.power.sector.bytes();
         Options::new()
-            .page_size(PAGE_SIZE)
+            .page_size(page_size)
             .segment_bytes(SEGMENT_BYTES)
-            .buffer_pool_bytes(FRAMES * PAGE_SIZE)
+            .buffer_pool_bytes(FRAMES * page_size)
             .background(false)
             .database_id(1)
             .wall_clock(|| 0)

@@ -72,7 +72,8 @@ impl Redo {
         let position = LogPosition { end: analysis.end, durable: analysis.end, epoch };
         let log = Log::new(segments, &config, analysis.epochs, position, observers.clone());
         if !analysis.clean {
-            restore(&file, &mut double_write, &analysis.batch, &log, &observers, &mut durable)?;
+            let cached = (!reread).then_some(&mut double_write);
+            restore(&file, cached, &analysis.batch, &log, &observers, &mut durable)?;
             file.sync()?;
         }
         if config.torn_page_protection != TornPageProtection::DoubleWrite {
@@ -183,9 +184,12 @@ fn rewrite_tail(segments: &Segments, from: Lsn, to: Lsn) -> Result<u64> {
 
 /// Writes the pages of the newest batch in place again: torn ones, which are whole in the batch,
 /// and those whose last write may never have become durable. A page that is newer stays.
+///
+/// Where the batch may be in the page cache only, it is `cached`: then it is written first. One that is durable
+/// must not be written again: were its sectors garbled meanwhile, torn pages would be lost with it.
 fn restore(
     file: &PagesFile,
-    double_write: &mut DoubleWrite,
+    cached: Option<&mut DoubleWrite>,
     batch: &[Image],
     log: &Log,
     observers: &Observers,
@@ -195,8 +199,9 @@ fn restore(
         return Ok(());
     }
     let durable = log.force_all()?;
-    // The batch itself may only be in the page cache: first it, then the pages.
-    double_write.write(&batch.iter().collect::<Vec<_>>(), durable)?;
+    if let Some(double_write) = cached {
+        double_write.write(&batch.iter().collect::<Vec<_>>(), durable)?;
+    }
     let mut bytes = vec![0; file.page_size()];
     for image in batch {
         if image.page.0 >= file.pages() {

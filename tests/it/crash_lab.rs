@@ -1,0 +1,92 @@
+//! The crash lab: what it explores it covers, what the engine promises holds there, and what it does not promise
+//! is found to be broken.
+
+use aries::config::{LogBlock, TornPageProtection};
+use aries::crash::{Bounds, Clause, Coverage, Explorer, Failure, Plan, Setting};
+use aries::disk::{Metadata, PowerFailure, SectorSize, Torn};
+
+fn plan(setting: Setting, steps: usize, depth: usize) -> Plan {
+    let bounds = Bounds { steps, transactions: 3, pages: 2 };
+    Plan { setting, bounds, depth, shard: 0, shards: 1, threads: 2 }
+}
+
+fn explore(plan: Plan) -> (Option<Failure>, Coverage) {
+    let explorer = Explorer::new(plan).unwrap();
+    let failure = explorer.run();
+    (failure, explorer.coverage())
+}
+
+fn setting(protection: TornPageProtection, block: LogBlock, power: PowerFailure) -> Setting {
+    Setting { protection, log_block: block, power }
+}
+
+/// All that the engine says it survives: each level of what a power failure may do, with each protection that is
+/// made for it.
+fn promised() -> Vec<Setting> {
+    use TornPageProtection::{DoubleWrite, None, PageImages};
+    let power = PowerFailure::default();
+    let ordered = PowerFailure { metadata: Metadata::Ordered, ..power };
+    let torn = PowerFailure { torn: Torn::PrefixOrSuffix, ..ordered };
+    let garbage = PowerFailure { torn: Torn::Garbage, ..power };
+    let large = PowerFailure { sector: SectorSize::Bytes4096, ..garbage };
+    let mut settings = vec![setting(None, LogBlock::Rewritten, power)];
+    for protection in [DoubleWrite, PageImages] {
+        settings.extend([
+            setting(protection, LogBlock::Rewritten, power),
+            setting(protection, LogBlock::Rewritten, ordered),
+            setting(protection, LogBlock::Rewritten, torn),
+            setting(protection, LogBlock::Padded(512), garbage),
+            setting(protection, LogBlock::Padded(4096), large),
+        ]);
+    }
+    settings
+}
+
+/// Every history of two steps, every crash point, every state of the disk, and every crash inside every recovery.
+/// (A batch in the double-write file was written again before it was used: `insert P1; flush P1`, the page torn,
+/// and a crash in the recovery that garbles that batch lost the page.)
+#[test]
+fn short_histories_survive_every_crash_on_every_disk() {
+    for setting in promised() {
+        let (failure, coverage) = explore(plan(setting, 2, 1));
+        assert_eq!(failure, None, "{setting:?}");
+        assert!(coverage.is_complete() || setting.power.sector == SectorSize::Bytes4096);
+        assert!(coverage.finished && coverage.histories == 58, "{coverage:?}");
+        assert!(coverage.states >= 100 && coverage.nested > coverage.states / 2, "{coverage:?}");
+    }
+}
+
+/// A page that is torn in place, with nothing to make it whole; a log whose durable block is written again, on a
+/// disk that makes garbage of it.
+#[test]
+fn what_is_not_promised_is_found_broken() {
+    let torn = PowerFailure { torn: Torn::PrefixOrSuffix, ..PowerFailure::default() };
+    let garbage = PowerFailure { torn: Torn::Garbage, ..PowerFailure::default() };
+    for setting in [
+        setting(TornPageProtection::None, LogBlock::Rewritten, torn),
+        setting(TornPageProtection::DoubleWrite, LogBlock::Rewritten, garbage),
+    ] {
+        let (failure, coverage) = explore(plan(setting, 3, 1));
+        let failure = failure.unwrap_or_else(|| panic!("nothing is found in {setting:?}"));
+        assert_eq!(failure.violation.clause, Clause::Opens, "{failure:?}");
+        assert!(failure.history.0.len() <= 2 && !failure.crashes.is_empty(), "{failure:?}");
+        assert!(!coverage.finished, "it stops at what it found");
+    }
+}
+
+/// Shards cover what the whole covers, and each history once.
+#[test]
+fn shards_add_up() {
+    let whole = plan(Setting::default(), 3, 0);
+    let (_, coverage) = explore(whole);
+    let mut sum = Coverage { finished: true, ..Coverage::default() };
+    for shard in 0..3 {
+        let part = explore(Plan { shard, shards: 3, ..whole }).1;
+        assert!(part.histories.abs_diff(coverage.histories / 3) <= 1);
+        sum.add(&part);
+    }
+    assert_eq!((sum.histories, sum.points), (coverage.histories, coverage.points));
+    assert_eq!((sum.ways, sum.is_complete()), (coverage.ways, true));
+    // States that two shards come to are counted by both.
+    assert!(sum.states >= coverage.states);
+}

@@ -106,6 +106,8 @@ pub struct Crash {
 pub struct Failure {
     /// How the database was opened.
     pub setting: Setting,
+    /// Pages of the stage.
+    pub pages: usize,
     /// What was done.
     pub history: History,
     /// The crash in it, and those in the recoveries after it.
@@ -233,13 +235,15 @@ impl Explorer {
     fn explore(&self, history: &History) -> std::result::Result<(), Box<Failure>> {
         let disk = self.stage.disk();
         let probe = Probe::new(&disk);
-        let ran = self.stage.run(history, &probe);
+        let options = self.plan.setting.options();
+        let ran = self.stage.run(history, &options, probe.watched(), probe.as_ref());
         let (left, counts) = probe.take();
         let mut coverage = Coverage { histories: 1, finished: true, ..Coverage::default() };
         coverage.count(counts);
         let failed = |violation| {
             let (setting, history) = (self.plan.setting, history.clone());
-            Box::new(Failure { setting, history, crashes: Vec::new(), violation })
+            let pages = self.plan.bounds.pages;
+            Box::new(Failure { setting, pages, history, crashes: Vec::new(), violation })
         };
         ran.map_err(|error| {
             let clause = super::oracle::Clause::Opens;
@@ -277,7 +281,8 @@ impl Explorer {
             violation
         };
         let disk = left.disk.crash(&Survivors::All);
-        let state = recover(setting, Arc::new(disk.clone()), &left.expected)
+        let options = setting.options();
+        let state = recover(&options, Arc::new(disk.clone()), &left.expected)
             .map_err(|violation| crash(crashes, violation))?;
         let durable = disk.crash(&Survivors::None);
         if self.recovered.insert(durable.fingerprint()) {
@@ -306,7 +311,7 @@ impl Explorer {
         let probe = Probe::new(&disk);
         probe.expect(Arc::clone(expected));
         // It has been recovered before, without anybody watching.
-        let recovered = recover(&self.plan.setting, probe.watched(), expected);
+        let recovered = recover(&self.plan.setting.options(), probe.watched(), expected);
         assert!(recovered.is_ok(), "the same disk gives the same recovery: {recovered:?}");
         probe.look();
         let (left, counts) = probe.take();

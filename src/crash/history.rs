@@ -18,7 +18,10 @@
 //! - no transaction touches what another one has locked: each has a record of its own on each page.
 
 use std::fmt;
+use std::str::FromStr;
 
+/// Most pages of a history.
+pub const MOST_PAGES: usize = 8;
 /// Most transactions of a history.
 pub const MOST_TRANSACTIONS: usize = 3;
 
@@ -68,6 +71,59 @@ impl fmt::Display for Step {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct History(pub Vec<Step>);
 
+impl FromStr for Step {
+    type Err = String;
+
+    /// Reads what [`Step`] is displayed as.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no step of a history");
+        let number = |word: &str, mark| word.strip_prefix(mark)?.parse().ok().filter(|n| *n > 0);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let step = match words[..] {
+            ["checkpoint", "begin"] => Some(Self::CheckpointBegin),
+            ["checkpoint", "end"] => Some(Self::CheckpointEnd),
+            ["flush", page] => number(page, 'P').map(Self::Flush),
+            [txn, ref rest @ ..] => txn.strip_suffix(':').and_then(|txn| {
+                let txn = number(txn, 'T')?;
+                match *rest {
+                    ["update", page] => Some(Self::Update(txn, number(page, 'P')?)),
+                    ["insert", page] => Some(Self::Insert(txn, number(page, 'P')?)),
+                    ["delete", page] => Some(Self::Delete(txn, number(page, 'P')?)),
+                    ["savepoint", "s"] => Some(Self::Savepoint(txn)),
+                    ["rollback", "s"] => Some(Self::RollbackTo(txn)),
+                    ["commit"] => Some(Self::Commit(txn)),
+                    ["rollback"] => Some(Self::Rollback(txn)),
+                    _ => None,
+                }
+            }),
+            [] => None,
+        };
+        step.ok_or_else(wrong)
+    }
+}
+
+impl FromStr for History {
+    type Err = String;
+
+    /// Reads what [`History`] is displayed as. It must be one that can be enumerated: then it can be run.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "open" {
+            return Ok(Self::default());
+        }
+        let mut outline = Outline::default();
+        let mut steps = Vec::new();
+        for text in text.split(';') {
+            let step: Step = text.parse()?;
+            if !outline.next_steps(&MOST).contains(&step) {
+                return Err(format!("\"{step}\" cannot come here, or would do nothing"));
+            }
+            outline.take(step);
+            steps.push(step);
+        }
+        Ok(Self(steps))
+    }
+}
+
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let steps: Vec<String> = self.0.iter().map(Step::to_string).collect();
@@ -78,13 +134,19 @@ impl fmt::Display for History {
 /// Which histories there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// Most steps of a history.
+    /// Fewest steps of a history.
+    pub shortest: usize,
+    /// Most steps.
     pub steps: usize,
     /// Most transactions, up to [`MOST_TRANSACTIONS`].
     pub transactions: usize,
     /// Most pages.
     pub pages: usize,
 }
+
+/// The widest there are.
+const MOST: Bounds =
+    Bounds { shortest: 0, steps: 64, transactions: MOST_TRANSACTIONS, pages: MOST_PAGES };
 
 /// What steps are possible next.
 #[derive(Clone, Default)]
@@ -119,7 +181,7 @@ impl Outline {
             if txn.ended {
                 continue;
             }
-            for page in 1..=bounds.pages.min(self.used + 1) {
+            for page in 1..=bounds.pages.min(MOST_PAGES).min(self.used + 1) {
                 steps.push(Step::Insert(number, page));
                 if txn.deleted & 1 << page == 0 {
                     steps.extend([Step::Update(number, page), Step::Delete(number, page)]);
@@ -188,7 +250,7 @@ fn all_of(used: usize) -> u64 {
 
 /// All histories within the bounds, the shorter ones first; those of a length in a fixed order.
 pub fn all(bounds: Bounds) -> impl Iterator<Item = History> {
-    (0..=bounds.steps).flat_map(move |length| Tree::new(bounds, length))
+    (bounds.shortest..=bounds.steps).flat_map(move |length| Tree::new(bounds, length))
 }
 
 /// The histories of one length, depth first.
@@ -256,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_history_is_told_once_the_shorter_ones_first() {
-        let bounds = Bounds { steps: 3, transactions: 2, pages: 2 };
+        let bounds = Bounds { shortest: 0, steps: 3, transactions: 2, pages: 2 };
         let histories: Vec<History> = all(bounds).collect();
         assert!(histories.is_sorted_by_key(|history| history.0.len()));
         let different: HashSet<&History> = histories.iter().collect();
@@ -272,8 +334,19 @@ mod tests {
     }
 
     #[test]
+    fn histories_are_read_as_they_are_shown() {
+        for history in all(Bounds { shortest: 0, steps: 3, transactions: 3, pages: 2 }) {
+            assert_eq!(history.to_string().parse(), Ok(history));
+        }
+        for wrong in ["", "T0: update P1", "T1: commit", "flush P1", "T1: update P1; T1: update Q1"]
+        {
+            assert!(wrong.parse::<History>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_no_history() {
-        let bounds = Bounds { steps: 4, transactions: 3, pages: 2 };
+        let bounds = Bounds { shortest: 0, steps: 4, transactions: 3, pages: 2 };
         let told = |steps: &[Step]| all(bounds).any(|history| history.0 == steps);
         use Step::{Commit, Delete, Flush, RollbackTo, Savepoint, Update};
         assert!(told(&[Update(1, 1), Savepoint(1), Update(1, 2), RollbackTo(1)]));

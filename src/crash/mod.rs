@@ -17,11 +17,13 @@ mod history;
 mod model;
 mod oracle;
 mod probe;
+mod replay;
 mod survivors;
 mod world;
 
 pub use explore::{Coverage, Crash, Explorer, Failure, Plan};
-pub use history::{Bounds, History, MOST_TRANSACTIONS, Step, all};
+pub use history::{Bounds, History, MOST_PAGES, MOST_TRANSACTIONS, Step, all};
 pub use model::State;
 pub use oracle::{Clause, Violation};
+pub use replay::{Fate, Line, Pended, Replayed, minimised, replay};
 pub use world::Setting;

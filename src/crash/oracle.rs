@@ -15,7 +15,7 @@ use std::fmt;
 
 use super::model::{Change, State};
 use super::world::{Expected, Setting};
-use crate::db::Db;
+use crate::db::{Db, Options};
 use crate::disk::{Disk, SimDisk, Survivors};
 use crate::error::{Error, Result};
 use crate::page;
@@ -94,8 +94,8 @@ fn fine<T>(clause: Clause, result: Result<T>) -> Checked<T> {
 ///
 /// # Errors
 /// What is wrong with it (clauses 1 to 3).
-pub fn recover(setting: &Setting, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<State> {
-    let db = fine(Clause::Opens, setting.options().open_on(disk))?;
+pub fn recover(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<State> {
+    let db = fine(Clause::Opens, options.open_on(disk))?;
     let state = fine(Clause::State, State::of(&db))?;
     if !expected.contains(&state) {
         let possible: Vec<String> = expected.iter().map(|state| format!("[{state}]")).collect();

@@ -4,9 +4,10 @@
 //! disk may then be left in are made at once (each shares its blocks with the others), and kept with what has to be
 //! there after recovery. Who made the calls goes on as if nothing had happened.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::survivors::{COMPLETE, ways};
+use super::world::{Expected, Watch};
 use crate::disk::{Call, SimDisk, Survivors, WatchedDisk, Watcher};
 use crate::error::Result;
 use crate::sync::{Arc, Mutex};
@@ -101,7 +102,7 @@ impl<E: Clone + Send + 'static> Probe<E> {
         seen.counts.points += 1;
         seen.counts.sampled_points += u64::from(!ways.complete);
         let is_first = seen.fingerprints.is_empty();
-        let nothing = is_first.then_some(Survivors::None);
+        let nothing = is_first.then(|| Survivors::Parts(BTreeMap::new()));
         for survivors in nothing.into_iter().chain(ways.survivors) {
             seen.counts.ways += 1;
             let disk = self.disk.crash(&survivors);
@@ -118,6 +119,17 @@ impl<E: Clone + Send + 'static> Probe<E> {
     }
 }
 
+impl Watch for Probe<Expected> {
+    fn expect(&self, expected: Expected) {
+        Self::expect(self, expected);
+    }
+
+    fn end(&self) {
+        self.look();
+        self.rest();
+    }
+}
+
 impl<E: Clone + Send + 'static> Watcher for Probe<E> {
     fn before(&self, call: &Call, _bytes: &[u8]) -> Result<()> {
         if changes_something(call) {
@@ -127,7 +139,8 @@ impl<E: Clone + Send + 'static> Watcher for Probe<E> {
     }
 }
 
-fn changes_something(call: &Call) -> bool {
+/// Whether a call changes what a power failure may leave.
+pub fn changes_something(call: &Call) -> bool {
     !matches!(call.operation, "open" | "read" | "look at" | "list" | "map")
 }
 

@@ -5,7 +5,6 @@
 
 use super::history::{History, MOST_TRANSACTIONS, Step};
 use super::model::{Change, State};
-use super::probe::Probe;
 use crate::checkpoint::Begun;
 use crate::config::{LogBlock, TornPageProtection};
 use crate::db::{Db, Options, Transaction};
@@ -54,11 +53,21 @@ impl Setting {
 /// What may be there after a crash: one of these states.
 pub type Expected = Arc<[State]>;
 
+/// Somebody who is told of what goes on.
+pub trait Watch {
+    /// A step is about to be taken.
+    fn step(&self, _step: Step) {}
+
+    /// From now on this must be there after a crash.
+    fn expect(&self, expected: Expected);
+
+    /// All steps were taken; what comes now is no part of the history.
+    fn end(&self);
+}
+
 /// Where histories begin.
 #[derive(Clone)]
 pub struct Stage {
-    /// How its database is opened.
-    pub setting: Setting,
     disk: SimDisk,
     state: State,
     pages: Vec<PageId>,
@@ -84,7 +93,7 @@ impl Stage {
         txn.commit()?;
         let state = State::of(&db)?;
         db.close()?;
-        Ok(Self { setting, disk: disk.crash(&Survivors::All), state, pages: made })
+        Ok(Self { disk: disk.crash(&Survivors::All), state, pages: made })
     }
 
     /// A copy of the disk.
@@ -93,25 +102,32 @@ impl Stage {
         self.disk.crash(&Survivors::All)
     }
 
-    /// Runs a history on a disk that is watched, and lets the probe look at the last step, or, if there is none,
-    /// at how the database is opened.
+    /// Runs a history on a copy of the stage's disk that somebody watches: says what must be there, from before the
+    /// last step on (or, if there is none, before the database is opened), each time that changes.
     ///
     /// # Errors
-    /// Those of the engine: there are none to be had on such a disk.
-    pub fn run(&self, history: &History, probe: &Arc<Probe<Expected>>) -> Result<()> {
+    /// Those of the engine.
+    pub fn run(
+        &self,
+        history: &History,
+        options: &Options,
+        disk: Arc<dyn Disk>,
+        watch: &dyn Watch,
+    ) -> Result<()> {
         let Some((last, before)) = history.0.split_last() else {
-            probe.expect(self.expected());
-            drop(self.open(probe.watched())?);
+            watch.expect(self.expected());
+            drop(self.open(options, disk)?);
             return Ok(());
         };
-        let mut world = self.open(probe.watched())?;
+        let mut world = self.open(options, disk)?;
         for step in before {
-            world.take(*step, None)?;
+            watch.step(*step);
+            world.take(*step, &|_| {})?;
         }
-        probe.expect(world.expected());
-        world.take(*last, Some(probe))?;
-        probe.look();
-        probe.rest();
+        watch.expect(world.expected());
+        watch.step(*last);
+        world.take(*last, &|expected| watch.expect(expected))?;
+        watch.end();
         Ok(())
     }
 
@@ -119,8 +135,8 @@ impl Stage {
         Arc::from([self.state.clone()])
     }
 
-    fn open(&self, disk: Arc<dyn Disk>) -> Result<World<'_>> {
-        let db = self.setting.options().open_on(disk)?;
+    fn open(&self, options: &Options, disk: Arc<dyn Disk>) -> Result<World<'_>> {
+        let db = options.open_on(disk)?;
         Ok(World {
             stage: self,
             txns: Default::default(),
@@ -155,7 +171,7 @@ impl World<'_> {
         Arc::from([self.acknowledged.clone()])
     }
 
-    fn take(&mut self, step: Step, probe: Option<&Arc<Probe<Expected>>>) -> Result<()> {
+    fn take(&mut self, step: Step, expect: &dyn Fn(Expected)) -> Result<()> {
         self.steps += 1;
         match step {
             Step::Update(txn, page) => self.update(txn, page),
@@ -172,7 +188,7 @@ impl World<'_> {
                 actor.changes.truncate(changes);
                 actor.txn.rollback_to(savepoint)
             }
-            Step::Commit(txn) => self.commit(txn, probe),
+            Step::Commit(txn) => self.commit(txn, expect),
             Step::Rollback(txn) => self.leave(txn).txn.rollback(),
             Step::Flush(page) => self.db.flush_page(self.stage.pages[page - 1]),
             Step::CheckpointBegin => {
@@ -234,17 +250,13 @@ impl World<'_> {
     }
 
     /// While the commit is called, it may be there or not; when it has returned, it must.
-    fn commit(&mut self, txn: usize, probe: Option<&Arc<Probe<Expected>>>) -> Result<()> {
+    fn commit(&mut self, txn: usize, expect: &dyn Fn(Expected)) -> Result<()> {
         let Actor { txn, changes, .. } = self.leave(txn);
         let before = self.acknowledged.clone();
         changes.iter().for_each(|change| self.acknowledged.apply(change));
-        if let Some(probe) = probe {
-            probe.expect(Arc::from([before, self.acknowledged.clone()]));
-        }
+        expect(Arc::from([before, self.acknowledged.clone()]));
         txn.commit()?;
-        if let Some(probe) = probe {
-            probe.expect(self.expected());
-        }
+        expect(self.expected());
         Ok(())
     }
 }

@@ -2,11 +2,13 @@
 //! is found to be broken.
 
 use aries::config::{LogBlock, TornPageProtection};
-use aries::crash::{Bounds, Clause, Coverage, Explorer, Failure, Plan, Setting};
-use aries::disk::{Metadata, PowerFailure, SectorSize, Torn};
+use aries::crash::{
+    Bounds, Clause, Coverage, Explorer, Failure, Fate, Line, Plan, Setting, minimised, replay,
+};
+use aries::disk::{Metadata, Part, PowerFailure, SectorSize, Torn};
 
 fn plan(setting: Setting, steps: usize, depth: usize) -> Plan {
-    let bounds = Bounds { steps, transactions: 3, pages: 2 };
+    let bounds = Bounds { shortest: 0, steps, transactions: 3, pages: 2 };
     Plan { setting, bounds, depth, shard: 0, shards: 1, threads: 2 }
 }
 
@@ -71,6 +73,20 @@ fn what_is_not_promised_is_found_broken() {
         assert_eq!(failure.violation.clause, Clause::Opens, "{failure:?}");
         assert!(failure.history.0.len() <= 2 && !failure.crashes.is_empty(), "{failure:?}");
         assert!(!coverage.finished, "it stops at what it found");
+        let least = minimised(&failure).unwrap();
+        assert_eq!((&least.history, least.violation.clause), (&failure.history, Clause::Opens));
+        let replayed = replay(&least).unwrap();
+        assert_eq!(replayed.violation, Some(least.violation));
+        let crashes = replayed.lines.iter().filter_map(|line| match line {
+            Line::Crash { pending, .. } => Some(pending),
+            _ => None,
+        });
+        // A torn sector is all that it takes.
+        let fates: Vec<Fate> = crashes.flatten().map(|pended| pended.fate).collect();
+        let whole = fates.iter().filter(|fate| **fate == Fate::Survived(Part::Whole)).count();
+        assert_eq!(fates.len() - whole, 1, "{fates:?}");
+        let steps = replayed.lines.iter().filter(|line| matches!(line, Line::Step(_))).count();
+        assert_eq!(steps, least.history.0.len());
     }
 }
 

@@ -6,6 +6,7 @@
 //!   nothing to report. Whatever fails, never half of one.
 
 mod control;
+mod crash;
 mod demo;
 mod event_json;
 mod log;
@@ -48,7 +49,8 @@ Begin with:
   aries restart DIR --explain --dry-run
                         what a restart would do, and why
   aries log DIR         its log, record by record
-  aries verify DIR      whether all of it is sound")]
+  aries verify DIR      whether all of it is sound
+  aries crash           a minute of crashes at every point, in every way: nothing may be lost")]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -57,6 +59,7 @@ struct Program {
 #[derive(Subcommand)]
 enum Command {
     Control(control::Arguments),
+    Crash(crash::Arguments),
     Demo(demo::Arguments),
     Shell(shell::Arguments),
     Run(run::Arguments),
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
     };
     let done = match program.command {
         Command::Control(arguments) => control::run(&arguments),
+        Command::Crash(arguments) => crash::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),

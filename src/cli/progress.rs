@@ -66,27 +66,30 @@ impl Progress {
     }
 }
 
-/// A piece of work whose length nobody knows: told once it has taken a second, and each second again.
+/// A piece of work whose length nobody knows: told once it has taken a second, and each second again; where nobody
+/// looks on, each ten seconds.
 pub struct Waiting {
     bar: Option<ProgressBar>,
     told: Instant,
+    every: Duration,
 }
 
 impl Waiting {
     /// Begins.
     pub fn begin() -> Self {
-        Self { bar: None, told: Instant::now() }
+        Self { bar: None, told: Instant::now(), every: Duration::from_secs(1) }
     }
 
     /// How far it is; `message` is asked for only if it will be told.
     pub fn at(&mut self, message: impl FnOnce() -> String) {
-        if self.told.elapsed() < Duration::from_secs(1) {
+        if self.told.elapsed() < self.every {
             return;
         }
         self.told = Instant::now();
         if io::stderr().is_terminal() {
             self.bar.get_or_insert_with(ProgressBar::new_spinner).set_message(message());
         } else {
+            self.every = Duration::from_secs(10);
             drop(writeln!(io::stderr(), "   {}", message()));
         }
     }

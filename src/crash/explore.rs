@@ -16,6 +16,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault};
+use std::ops::RangeInclusive;
 
 use super::history::{Bounds, History, all};
 use super::oracle::{Violation, go_on, recover};
@@ -77,6 +78,22 @@ impl Coverage {
         self.nested += other.nested;
         self.recovered += other.recovered;
         self.finished &= other.finished;
+    }
+
+    /// What came after `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            histories: self.histories - before.histories,
+            points: self.points - before.points,
+            sampled_points: self.sampled_points - before.sampled_points,
+            ways: self.ways - before.ways,
+            checked: self.checked - before.checked,
+            states: self.states - before.states,
+            nested: self.nested - before.nested,
+            recovered: self.recovered - before.recovered,
+            finished: self.finished,
+        }
     }
 
     /// Whether every history within the bounds was run, with every subset at every point.
@@ -174,12 +191,6 @@ impl Explorer {
         *self.coverage.lock()
     }
 
-    /// How many histories the shard has.
-    #[must_use]
-    pub fn histories(&self) -> u64 {
-        all(self.plan.bounds).zip(0..).filter(|(_, number)| self.is_mine(*number)).count() as u64
-    }
-
     /// Ends [`Explorer::run`] early.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -189,26 +200,32 @@ impl Explorer {
         number % self.plan.shards.max(1) == self.plan.shard
     }
 
-    /// Explores until all is done, or something is wrong, or somebody calls [`Explorer::stop`]. Of several failures
-    /// the one of the earliest history is given.
-    pub fn run(&self) -> Option<Failure> {
+    /// The histories of so many steps that are the shard's.
+    fn histories(&self, lengths: RangeInclusive<usize>) -> impl Iterator<Item = History> + '_ {
+        let numbered = all(self.plan.bounds, lengths).zip(0..);
+        numbered.filter(|(_, number)| self.is_mine(*number)).map(|(history, _)| history)
+    }
+
+    /// Explores the histories of so many steps, until all is done, or something is wrong, or somebody calls
+    /// [`Explorer::stop`]. Of several failures one of a shortest history is given. May be called again for other
+    /// lengths: states that were checked are not checked again.
+    pub fn run(&self, lengths: RangeInclusive<usize>) -> Option<Failure> {
+        self.next.store(0, Ordering::Relaxed);
         std::thread::scope(|scope| {
             for _ in 0..self.plan.threads.max(1) {
-                scope.spawn(|| self.work());
+                scope.spawn(|| self.work(lengths.clone()));
             }
         });
         self.failure.lock().take()
     }
 
     /// Takes one history after the other.
-    fn work(&self) {
-        let mut histories =
-            all(self.plan.bounds).zip(0..).filter(|(_, number)| self.is_mine(*number));
+    fn work(&self, lengths: RangeInclusive<usize>) {
+        let mut histories = self.histories(lengths);
         let mut at = 0;
         loop {
             let wanted = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some((history, _)) = histories.nth(usize::try_from(wanted - at).unwrap_or(0))
-            else {
+            let Some(history) = histories.nth(usize::try_from(wanted - at).unwrap_or(0)) else {
                 return;
             };
             at = wanted + 1;

@@ -18,6 +18,7 @@
 //! - no transaction touches what another one has locked: each has a record of its own on each page.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// Most pages of a history.
@@ -134,10 +135,6 @@ impl fmt::Display for History {
 /// Which histories there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
-    /// Fewest steps of a history.
-    pub shortest: usize,
-    /// Most steps.
-    pub steps: usize,
     /// Most transactions, up to [`MOST_TRANSACTIONS`].
     pub transactions: usize,
     /// Most pages.
@@ -145,8 +142,7 @@ pub struct Bounds {
 }
 
 /// The widest there are.
-const MOST: Bounds =
-    Bounds { shortest: 0, steps: 64, transactions: MOST_TRANSACTIONS, pages: MOST_PAGES };
+const MOST: Bounds = Bounds { transactions: MOST_TRANSACTIONS, pages: MOST_PAGES };
 
 /// What steps are possible next.
 #[derive(Clone, Default)]
@@ -248,9 +244,9 @@ fn all_of(used: usize) -> u64 {
     (1..=used).map(|page| 1 << page).sum()
 }
 
-/// All histories within the bounds, the shorter ones first; those of a length in a fixed order.
-pub fn all(bounds: Bounds) -> impl Iterator<Item = History> {
-    (bounds.shortest..=bounds.steps).flat_map(move |length| Tree::new(bounds, length))
+/// All histories within the bounds of so many steps, the shorter ones first; those of a length in a fixed order.
+pub fn all(bounds: Bounds, lengths: RangeInclusive<usize>) -> impl Iterator<Item = History> {
+    lengths.flat_map(move |length| Tree::new(bounds, length))
 }
 
 /// The histories of one length, depth first.
@@ -318,8 +314,8 @@ mod tests {
 
     #[test]
     fn every_history_is_told_once_the_shorter_ones_first() {
-        let bounds = Bounds { shortest: 0, steps: 3, transactions: 2, pages: 2 };
-        let histories: Vec<History> = all(bounds).collect();
+        let bounds = Bounds { transactions: 2, pages: 2 };
+        let histories: Vec<History> = all(bounds, 0..=3).collect();
         assert!(histories.is_sorted_by_key(|history| history.0.len()));
         let different: HashSet<&History> = histories.iter().collect();
         assert_eq!(different.len(), histories.len());
@@ -335,7 +331,7 @@ mod tests {
 
     #[test]
     fn histories_are_read_as_they_are_shown() {
-        for history in all(Bounds { shortest: 0, steps: 3, transactions: 3, pages: 2 }) {
+        for history in all(Bounds { transactions: 3, pages: 2 }, 0..=3) {
             assert_eq!(history.to_string().parse(), Ok(history));
         }
         for wrong in ["", "T0: update P1", "T1: commit", "flush P1", "T1: update P1; T1: update Q1"]
@@ -346,8 +342,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_no_history() {
-        let bounds = Bounds { shortest: 0, steps: 4, transactions: 3, pages: 2 };
-        let told = |steps: &[Step]| all(bounds).any(|history| history.0 == steps);
+        let bounds = Bounds { transactions: 3, pages: 2 };
+        let told = |steps: &[Step]| all(bounds, 4..=4).any(|history| history.0 == steps);
         use Step::{Commit, Delete, Flush, RollbackTo, Savepoint, Update};
         assert!(told(&[Update(1, 1), Savepoint(1), Update(1, 2), RollbackTo(1)]));
         assert!(told(&[Update(1, 1), Flush(1), Update(2, 1), Commit(2)]));

@@ -26,4 +26,4 @@ pub use history::{Bounds, History, MOST_PAGES, MOST_TRANSACTIONS, Step, all};
 pub use model::State;
 pub use oracle::{Clause, Violation};
 pub use replay::{Fate, Line, Pended, Replayed, minimised, replay};
-pub use world::Setting;
+pub use world::{Level, Setting};

@@ -8,7 +8,7 @@ use super::model::{Change, State};
 use crate::checkpoint::Begun;
 use crate::config::{LogBlock, TornPageProtection};
 use crate::db::{Db, Options, Transaction};
-use crate::disk::{Disk, PowerFailure, SimDisk, Survivors};
+use crate::disk::{Disk, Metadata, PowerFailure, SectorSize, SimDisk, Survivors, Torn};
 use crate::error::Result;
 use crate::ids::{PageId, SlotId};
 use crate::sync::Arc;
@@ -18,6 +18,57 @@ use crate::txn::Savepoint;
 const SEGMENT_BYTES: u64 = 65_536;
 /// Frames of the buffer pool: the fewest there may be.
 const FRAMES: usize = 16;
+
+/// What disks and file systems may do when the power fails, from little to much. Each level is explored on its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Level {
+    /// Sectors reach the disk in any order, each whole; names and lengths in the order of a journal.
+    L0,
+    /// A sector may also be torn: only its first or only its last bytes are new.
+    L1,
+    /// A torn sector may also be garbage. The log is padded, as it is made for such disks.
+    L2,
+    /// Sectors are whole; names and lengths survive each on their own until they are synced.
+    L3,
+}
+
+impl Level {
+    /// All levels.
+    pub const ALL: [Self; 4] = [Self::L0, Self::L1, Self::L2, Self::L3];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L0 => "L0",
+            Self::L1 => "L1",
+            Self::L2 => "L2",
+            Self::L3 => "L3",
+        }
+    }
+
+    /// What a power failure may do.
+    #[must_use]
+    pub fn power(self, sector: SectorSize) -> PowerFailure {
+        let torn = match self {
+            Self::L0 | Self::L3 => Torn::Never,
+            Self::L1 => Torn::PrefixOrSuffix,
+            Self::L2 => Torn::Garbage,
+        };
+        let metadata = if self == Self::L3 { Metadata::Independent } else { Metadata::Ordered };
+        PowerFailure { sector, torn, metadata }
+    }
+
+    /// The setting for a database on such a disk.
+    #[must_use]
+    pub fn setting(self, protection: TornPageProtection, sector: SectorSize) -> Setting {
+        let log_block = match self {
+            Self::L2 => LogBlock::Padded(sector.bytes() as u64),
+            _ => LogBlock::Rewritten,
+        };
+        Setting { protection, log_block, power: self.power(sector) }
+    }
+}
 
 /// How the database is opened, and what the power may do to its disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -7,14 +7,14 @@ use aries::crash::{
 };
 use aries::disk::{Metadata, Part, PowerFailure, SectorSize, Torn};
 
-fn plan(setting: Setting, steps: usize, depth: usize) -> Plan {
-    let bounds = Bounds { shortest: 0, steps, transactions: 3, pages: 2 };
+fn plan(setting: Setting, depth: usize) -> Plan {
+    let bounds = Bounds { transactions: 3, pages: 2 };
     Plan { setting, bounds, depth, shard: 0, shards: 1, threads: 2 }
 }
 
-fn explore(plan: Plan) -> (Option<Failure>, Coverage) {
+fn explore(plan: Plan, steps: usize) -> (Option<Failure>, Coverage) {
     let explorer = Explorer::new(plan).unwrap();
-    let failure = explorer.run();
+    let failure = explorer.run(0..=steps);
     (failure, explorer.coverage())
 }
 
@@ -50,7 +50,7 @@ fn promised() -> Vec<Setting> {
 #[test]
 fn short_histories_survive_every_crash_on_every_disk() {
     for setting in promised() {
-        let (failure, coverage) = explore(plan(setting, 2, 1));
+        let (failure, coverage) = explore(plan(setting, 1), 2);
         assert_eq!(failure, None, "{setting:?}");
         assert!(coverage.is_complete() || setting.power.sector == SectorSize::Bytes4096);
         assert!(coverage.finished && coverage.histories == 58, "{coverage:?}");
@@ -68,7 +68,7 @@ fn what_is_not_promised_is_found_broken() {
         setting(TornPageProtection::None, LogBlock::Rewritten, torn),
         setting(TornPageProtection::DoubleWrite, LogBlock::Rewritten, garbage),
     ] {
-        let (failure, coverage) = explore(plan(setting, 3, 1));
+        let (failure, coverage) = explore(plan(setting, 1), 3);
         let failure = failure.unwrap_or_else(|| panic!("nothing is found in {setting:?}"));
         assert_eq!(failure.violation.clause, Clause::Opens, "{failure:?}");
         assert!(failure.history.0.len() <= 2 && !failure.crashes.is_empty(), "{failure:?}");
@@ -93,11 +93,11 @@ fn what_is_not_promised_is_found_broken() {
 /// Shards cover what the whole covers, and each history once.
 #[test]
 fn shards_add_up() {
-    let whole = plan(Setting::default(), 3, 0);
-    let (_, coverage) = explore(whole);
+    let whole = plan(Setting::default(), 0);
+    let (_, coverage) = explore(whole, 3);
     let mut sum = Coverage { finished: true, ..Coverage::default() };
     for shard in 0..3 {
-        let part = explore(Plan { shard, shards: 3, ..whole }).1;
+        let part = explore(Plan { shard, shards: 3, ..whole }, 3).1;
         assert!(part.histories.abs_diff(coverage.histories / 3) <= 1);
         sum.add(&part);
     }

@@ -4,6 +4,7 @@
 mod bad_disks;
 mod bad_input;
 mod common;
+mod crash_command;
 mod crash_lab;
 mod crash_points;
 #[cfg(feature = "cli")]

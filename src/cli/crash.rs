@@ -1,0 +1,332 @@
+//! `aries crash`.
+
+mod failure;
+mod merge;
+mod tally;
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use self::tally::Tally;
+use super::output::{Output, print};
+use super::progress::Waiting;
+use super::{DONE, SOMETHING_WRONG, WrongUsage};
+use crate::config::TornPageProtection;
+use crate::crash::{
+    Bounds, Coverage, Explorer, Failure, Level, MOST_PAGES, MOST_TRANSACTIONS, Plan,
+};
+use crate::demo::grouped;
+use crate::disk::SectorSize;
+use crate::sync::{AtomicBool, Ordering};
+
+const EXAMPLES: &str = "\
+Examples:
+  aries crash                                 a minute: all levels, longer and longer histories
+  aries crash --steps 4 --seconds 0           every history of up to four steps, however long that takes
+  aries crash --level L1 --protection page-images --depth 2 --steps 3 --seconds 0
+  aries crash --steps 5 --seconds 0 --shard 0/8 --json > part-0.jsonl     one of eight jobs
+  aries crash merge part-*.jsonl              adds the parts up, and says whether one is missing
+  aries crash replay crash-failure.json       a failure once more, line by line
+
+Exit code 0 if nothing is wrong, 1 if a crash loses something, 2 for wrong usage.
+";
+
+const SHAPE: &str = "\
+With --json a line for each level, protection and length that was explored, each an object (JSON Lines):
+  version          of this shape: 1
+  level, protection, sector, steps, transactions, pages, depth
+                   what was explored: histories of exactly so many steps
+  shard, shards    which part of it
+  histories        histories run
+  points           moments at which the power might fail, sampled_points of them with more than 12 changes
+                   that were not durable: there not every subset was tried
+  ways             subsets tried
+  states           distinct states of the disk that were recovered and checked
+  nested           checked states that a crash inside a recovery left
+  recovered        distinct disks that came of it; on each, recovery was repeated and work went on
+  finished         whether all histories were run, rather than the time was up
+  complete         finished, with every subset at every point
+  seconds          that it took
+  failure          null, or what went wrong: as in the file that is saved";
+
+/// Crashes a database at every point, in every way, and checks what recovery makes of it.
+///
+/// All short histories of transactions are run on a simulated disk. Before each I/O the power might fail: every state
+/// that the disk may then be left in is recovered, and compared with what must be there. Crashes inside recovery, too.
+/// What was covered is counted, and said to be complete only where nothing was left out.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    explore: Explore,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Adds up what jobs have explored, each one a shard
+    Merge(merge::Arguments),
+    /// Replays a failure that was saved, line by line
+    Replay(failure::Arguments),
+}
+
+#[derive(Args)]
+struct Explore {
+    /// Most steps of a history
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(0..=12))]
+    steps: u16,
+    /// Stop after so many seconds; 0 is never
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Crashes inside recovery, one upon the other
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=3))]
+    depth: u16,
+    /// Most transactions of a history
+    #[arg(long, default_value_t = MOST_TRANSACTIONS as u64,
+          value_parser = clap::value_parser!(u64).range(1..=MOST_TRANSACTIONS as u64))]
+    transactions: u64,
+    /// Most pages of a history
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=MOST_PAGES as u64))]
+    pages: u64,
+    /// What the disk may do: L0 sectors in any order, L1 and torn, L2 and garbage, L3 names and lengths in any order
+    #[arg(long, value_enum, ignore_case = true)]
+    level: Vec<LevelName>,
+    /// How torn pages are made whole
+    #[arg(long, value_enum)]
+    protection: Vec<ProtectionName>,
+    /// Bytes of a sector
+    #[arg(long, default_value = "512", value_parser = sector)]
+    sector: SectorSize,
+    /// Threads; one for each processor by default
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Only this part of all histories, of so many: 0/8 is the first of eight
+    #[arg(long, value_name = "I/N", default_value = "0/1", value_parser = shard)]
+    shard: (u64, u64),
+    /// Print a line of JSON for each part; --help says what it holds
+    #[arg(long)]
+    json: bool,
+    /// Where a failure is saved
+    #[arg(long, value_name = "FILE", default_value = "crash-failure.json")]
+    save: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LevelName {
+    #[value(name = "L0")]
+    L0,
+    #[value(name = "L1")]
+    L1,
+    #[value(name = "L2")]
+    L2,
+    #[value(name = "L3")]
+    L3,
+}
+
+impl LevelName {
+    fn level(self) -> Level {
+        match self {
+            Self::L0 => Level::L0,
+            Self::L1 => Level::L1,
+            Self::L2 => Level::L2,
+            Self::L3 => Level::L3,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ProtectionName {
+    DoubleWrite,
+    PageImages,
+    None,
+}
+
+impl ProtectionName {
+    fn protection(self) -> TornPageProtection {
+        match self {
+            Self::DoubleWrite => TornPageProtection::DoubleWrite,
+            Self::PageImages => TornPageProtection::PageImages,
+            Self::None => TornPageProtection::None,
+        }
+    }
+}
+
+fn protection_name(protection: TornPageProtection) -> &'static str {
+    match protection {
+        TornPageProtection::DoubleWrite => "double-write",
+        TornPageProtection::PageImages => "page-images",
+        TornPageProtection::None => "none",
+    }
+}
+
+fn sector(text: &str) -> Result<SectorSize, String> {
+    match text {
+        "512" => Ok(SectorSize::Bytes512),
+        "4096" => Ok(SectorSize::Bytes4096),
+        _ => Err("it is 512 or 4096".to_owned()),
+    }
+}
+
+fn shard(text: &str) -> Result<(u64, u64), String> {
+    let parsed =
+        text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    let possible = parsed.filter(|(part, of)| part < of);
+    possible.ok_or_else(|| "it is a part and how many there are, such as 0/8".to_owned())
+}
+
+/// Runs the command; gives the exit code.
+///
+/// # Errors
+/// Those of reading and writing files.
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    match &arguments.command {
+        Some(Command::Merge(arguments)) => merge::run(arguments),
+        Some(Command::Replay(arguments)) => failure::run(arguments),
+        None => explore(&arguments.explore),
+    }
+}
+
+/// One disk, one protection: what is explored of it.
+struct Part {
+    level: Level,
+    protection: TornPageProtection,
+    explorer: Explorer,
+    plan: Plan,
+}
+
+impl Explore {
+    fn parts(&self) -> anyhow::Result<Vec<Part>> {
+        let levels: Vec<Level> = match &self.level[..] {
+            [] => Level::ALL.to_vec(),
+            named => named.iter().map(|name| name.level()).collect(),
+        };
+        let mut parts = Vec::new();
+        for level in levels {
+            let protections: Vec<TornPageProtection> = match &self.protection[..] {
+                [] => vec![TornPageProtection::DoubleWrite, TornPageProtection::PageImages],
+                named => named.iter().map(|name| name.protection()).collect(),
+            };
+            for protection in protections {
+                parts.push(self.part(level, protection)?);
+            }
+        }
+        Ok(parts)
+    }
+
+    fn part(&self, level: Level, protection: TornPageProtection) -> anyhow::Result<Part> {
+        let bounds = Bounds {
+            transactions: usize::try_from(self.transactions)?,
+            pages: usize::try_from(self.pages)?,
+        };
+        let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (shard, shards) = self.shard;
+        let plan = Plan {
+            setting: level.setting(protection, self.sector),
+            bounds,
+            depth: self.depth.into(),
+            shard,
+            shards,
+            threads: self.threads.unwrap_or(processors),
+        };
+        Ok(Part { level, protection, explorer: Explorer::new(plan)?, plan })
+    }
+}
+
+fn explore(arguments: &Explore) -> anyhow::Result<u8> {
+    if arguments.threads == Some(0) {
+        return Err(WrongUsage("there is no exploring with 0 threads".to_owned()).into());
+    }
+    let deadline =
+        (arguments.seconds > 0).then(|| Instant::now() + Duration::from_secs(arguments.seconds));
+    let parts = arguments.parts()?;
+    let (mut tallies, mut output) = (Vec::new(), Output::new());
+    let mut failed = None;
+    'all: for steps in 0..=usize::from(arguments.steps) {
+        for part in &parts {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break 'all;
+            }
+            let (tally, failure) = explore_length(part, steps, deadline);
+            if arguments.json {
+                let line = tally.to_json(failure.as_ref());
+                output.print(&format!("{line}\n"));
+                output.flush();
+            }
+            tallies.push(tally);
+            if failure.is_some() {
+                failed = failure;
+                break 'all;
+            }
+        }
+    }
+    if !arguments.json {
+        print(&tally::table_of(&tallies));
+    }
+    match failed {
+        None => Ok(DONE),
+        Some(failure) => {
+            failure::save(&failure, &arguments.save)?;
+            if !arguments.json {
+                print(&failure::text(&failure)?);
+            }
+            eprintln!(
+                "aries: saved as {}: `aries crash replay` shows it again",
+                arguments.save.display()
+            );
+            Ok(SOMETHING_WRONG)
+        }
+    }
+}
+
+/// Explores the histories of one length, until the time is up; gives what that covered.
+fn explore_length(
+    part: &Part,
+    steps: usize,
+    deadline: Option<Instant>,
+) -> (Tally, Option<Failure>) {
+    let before = part.explorer.coverage();
+    let began = Instant::now();
+    let failure = run_until(&part.explorer, steps..=steps, deadline, &|coverage| {
+        let states = grouped(coverage.states - before.states);
+        let Part { level, protection, .. } = part;
+        let protection = protection_name(*protection);
+        format!("{}, {protection}, {steps} steps: {states} states", level.name())
+    });
+    let failure = failure.map(|failure| crate::crash::minimised(&failure).unwrap_or(failure));
+    let coverage = part.explorer.coverage().since(&before);
+    let Part { level, protection, plan, .. } = part;
+    let (level, protection) = (*level, *protection);
+    (Tally { level, protection, plan: *plan, steps, coverage, took: began.elapsed() }, failure)
+}
+
+/// Explores, telling how far it is, and stops when the time is up.
+fn run_until(
+    explorer: &Explorer,
+    lengths: RangeInclusive<usize>,
+    deadline: Option<Instant>,
+    told: &dyn Fn(&Coverage) -> String,
+) -> Option<Failure> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let failure = explorer.run(lengths);
+            done.store(true, Ordering::Release);
+            failure
+        });
+        let mut waiting = Waiting::begin();
+        while !done.load(Ordering::Acquire) && !running.is_finished() {
+            thread::sleep(Duration::from_millis(20));
+            waiting.at(|| told(&explorer.coverage()));
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                explorer.stop();
+            }
+        }
+        running.join().expect("the explorer does not panic")
+    })
+}

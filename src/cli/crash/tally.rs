@@ -1,0 +1,130 @@
+//! What was explored: counts, as a table and as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::super::output::{lines, table};
+use super::failure;
+use super::protection_name;
+use crate::config::TornPageProtection;
+use crate::crash::{Coverage, Failure, Level, Plan};
+use crate::demo::{counted, grouped};
+
+/// What was covered of one level, one protection and one length of histories.
+pub struct Tally {
+    pub level: Level,
+    pub protection: TornPageProtection,
+    pub plan: Plan,
+    pub steps: usize,
+    pub coverage: Coverage,
+    pub took: Duration,
+}
+
+impl Tally {
+    /// Its line of JSON.
+    pub fn to_json(&self, failed: Option<&Failure>) -> Value {
+        let Coverage { histories, points, sampled_points, ways, states, .. } = self.coverage;
+        let Coverage { nested, recovered, finished, .. } = self.coverage;
+        json!({
+            "version": 1,
+            "level": self.level.name(),
+            "protection": protection_name(self.protection),
+            "sector": self.plan.setting.power.sector.bytes(),
+            "steps": self.steps,
+            "transactions": self.plan.bounds.transactions,
+            "pages": self.plan.bounds.pages,
+            "depth": self.plan.depth,
+            "shard": self.plan.shard,
+            "shards": self.plan.shards,
+            "histories": histories,
+            "points": points,
+            "sampled_points": sampled_points,
+            "ways": ways,
+            "states": states,
+            "nested": nested,
+            "recovered": recovered,
+            "finished": finished,
+            "complete": self.coverage.is_complete(),
+            "seconds": self.took.as_secs_f64(),
+            "failure": failed.map(failure::to_json),
+        })
+    }
+}
+
+/// A row of the table: one level and protection, all lengths.
+struct Row<'t> {
+    first: &'t Tally,
+    sum: Coverage,
+    /// All histories of up to so many steps were explored in every way.
+    complete: Option<usize>,
+    /// The longest that were explored in part only.
+    sampled: Option<usize>,
+}
+
+fn rows(tallies: &[Tally]) -> Vec<Row<'_>> {
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for tally in tallies {
+        let is_same = |row: &&mut Row<'_>| {
+            (row.first.level, row.first.protection) == (tally.level, tally.protection)
+        };
+        let row = match rows.iter_mut().find(is_same) {
+            Some(row) => row,
+            None => {
+                let sum = Coverage { finished: true, ..Coverage::default() };
+                rows.push(Row { first: tally, sum, complete: None, sampled: None });
+                rows.last_mut().expect("just there")
+            }
+        };
+        row.sum.add(&tally.coverage);
+        let is_next = row.complete.is_none_or(|steps| steps + 1 == tally.steps);
+        if tally.coverage.is_complete() && row.sampled.is_none() && is_next {
+            row.complete = Some(tally.steps);
+        } else {
+            row.sampled = Some(tally.steps);
+        }
+    }
+    rows
+}
+
+impl Row<'_> {
+    /// What was covered, and how: complete and sampled are never mixed.
+    fn extent(&self) -> String {
+        let complete = self.complete.map(|steps| format!("complete to {}", counted(steps, "step")));
+        let sampled = self.sampled.map(|steps| format!("sampled at {steps}"));
+        complete.into_iter().chain(sampled).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What was covered, for people.
+pub fn table_of(tallies: &[Tally]) -> String {
+    let Some(first) = tallies.first() else { return "Nothing was explored.\n".to_owned() };
+    let mut table =
+        table(["level", "protection", "histories", "points", "states", "inside recovery", ""]);
+    let mut all = Coverage::default();
+    for row in rows(tallies) {
+        all.add(&row.sum);
+        table.add_row([
+            row.first.level.name().to_owned(),
+            protection_name(row.first.protection).to_owned(),
+            grouped(row.sum.histories),
+            grouped(row.sum.points),
+            grouped(row.sum.states),
+            grouped(row.sum.nested),
+            row.extent(),
+        ]);
+    }
+    let took: Duration = tallies.iter().map(|tally| tally.took).sum();
+    let each = all.states as f64 / took.as_secs_f64().max(0.001) / first.plan.threads as f64;
+    let Plan { bounds, depth, shard, shards, .. } = first.plan;
+    let part = if shards > 1 { format!(", shard {shard} of {shards}") } else { String::new() };
+    format!(
+        "{}\nBounds: {}, {}, crashes inside recovery to depth {depth}{part}.\n\
+         {} distinct states recovered and checked, {} a second and thread.\n",
+        lines(&table),
+        counted(bounds.transactions, "transaction"),
+        counted(bounds.pages, "page"),
+        grouped(all.states),
+        grouped(each as i64),
+    )
+}

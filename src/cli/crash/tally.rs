@@ -115,7 +115,8 @@ pub fn table_of(tallies: &[Tally]) -> String {
         ]);
     }
     let took: Duration = tallies.iter().map(|tally| tally.took).sum();
-    let each = all.states as f64 / took.as_secs_f64().max(0.001) / first.plan.threads as f64;
+    let thread_millis = took.as_millis().max(1) * first.plan.threads as u128;
+    let each = i128::from(all.states) * 1000 / i128::try_from(thread_millis).unwrap_or(i128::MAX);
     let Plan { bounds, depth, shard, shards, .. } = first.plan;
     let part = if shards > 1 { format!(", shard {shard} of {shards}") } else { String::new() };
     format!(
@@ -125,6 +126,6 @@ pub fn table_of(tallies: &[Tally]) -> String {
         counted(bounds.transactions, "transaction"),
         counted(bounds.pages, "page"),
         grouped(all.states),
-        grouped(each as i64),
+        grouped(each),
     )
 }

@@ -29,6 +29,7 @@ mod models;
 mod tests;
 
 use crate::buffer::BufferPool;
+use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::{Lsn, PageId, TxnId};
@@ -160,15 +161,21 @@ impl Checkpointer {
     }
 
     fn complete_from(&self, begin_lsn: Lsn, room: Room) -> Result<Checkpoint> {
+        if self.log.breaks(Sabotage::FlushesAtCheckpoint) {
+            self.pool.flush_all()?;
+        }
         let transactions = self.transactions.logged();
         let dirty_pages = self.pool.dirty_page_table();
         let records = self.end_records(begin_lsn, &dirty_pages, &transactions);
         let last = self.append_all(&records, room)?;
-        self.log.force(last)?;
+        if !self.log.breaks(Sabotage::MasterBeforeForce) {
+            self.log.force(last)?;
+        }
         let redo_lsn = dirty_pages.redo_lsn().unwrap_or(begin_lsn).min(begin_lsn);
         let first_lsn = transactions.first_lsn().unwrap_or(begin_lsn);
         let oldest_required_lsn = redo_lsn.min(first_lsn);
-        self.point_at(begin_lsn, oldest_required_lsn)?;
+        let pointed_at = if self.log.breaks(Sabotage::MasterAtEnd) { last } else { begin_lsn };
+        self.point_at(pointed_at, oldest_required_lsn)?;
         self.observers.emit(|| Event::CheckpointEnded {
             begin_lsn,
             dirty_pages: dirty_pages.len(),

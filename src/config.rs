@@ -1,6 +1,10 @@
 //! The settings that the parts of the engine share, checked once.
 
+mod sabotage;
+
 use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use sabotage::{Broken, Sabotage};
 
 use crate::error::{Error, Result};
 
@@ -104,6 +108,8 @@ pub struct Config {
     pub log_block: LogBlock,
     /// What commit records say of the time.
     pub wall_clock: WallClock,
+    /// The rule that is broken on purpose, if one is.
+    pub broken: Broken,
 }
 
 /// A clock: microseconds since 1970 (UTC). Nothing depends on it but what commit records say.
@@ -131,6 +137,7 @@ impl Config {
             torn_page_protection: TornPageProtection::default(),
             log_block: LogBlock::default(),
             wall_clock: system_clock,
+            broken: Broken::default(),
         }
     }
 

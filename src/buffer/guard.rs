@@ -2,7 +2,7 @@
 
 use super::BufferPool;
 use super::frame::Contents;
-use crate::config::TornPageProtection;
+use crate::config::{Sabotage, TornPageProtection};
 use crate::ids::{Lsn, PageId};
 use crate::page::{self, OpFault, PageOp};
 use crate::sync::{RwLockReadGuard, RwLockWriteGuard};
@@ -89,7 +89,12 @@ impl<'p> PageWrite<'p> {
     /// Says that a change is about to be logged at `bound` or later. From here on the page is in
     /// the dirty page table, so that no checkpoint can miss the change.
     pub fn publish_rec_lsn(&mut self, bound: Lsn) {
-        self.fixed.pool.frames[self.fixed.frame].dirty.lock().publish(bound);
+        let mut dirty = self.fixed.pool.frames[self.fixed.frame].dirty.lock();
+        if self.fixed.pool.log.breaks(Sabotage::RecLsnOverwritten) && !dirty.writing {
+            dirty.rec_lsn = None;
+        }
+        dirty.publish(bound);
+        drop(dirty);
         self.published = Some(bound);
     }
 
@@ -104,8 +109,19 @@ impl<'p> PageWrite<'p> {
     pub fn redo(&mut self, op: &PageOp<'_>, lsn: Lsn) -> Result<(), OpFault> {
         op.apply(&mut self.contents.bytes)?;
         self.settle(lsn, op.starts_anew());
-        page::set_page_lsn(&mut self.contents.bytes, lsn);
+        let unstamped = self.fixed.pool.log.breaks(Sabotage::PageLsnNotStamped);
+        if !unstamped || self.page_lsn().is_none() {
+            page::set_page_lsn(&mut self.contents.bytes, lsn);
+        }
         Ok(())
+    }
+
+    /// Changes the page and says so to nobody. Only a broken rule asks for it.
+    pub fn change_without_log(&mut self, op: &PageOp<'_>) {
+        assert!(self.fixed.pool.log.breaks(Sabotage::NoCompensation), "changes are logged");
+        let _ = op.apply(&mut self.contents.bytes);
+        let bound = self.fixed.pool.log.end_lsn();
+        self.fixed.pool.frames[self.fixed.frame].dirty.lock().publish(bound);
     }
 
     /// Whether the page should be logged whole before it is changed: its next write in place would be

@@ -8,7 +8,7 @@
 
 use super::double_write::Image;
 use super::{BufferPool, DoubleWrite};
-use crate::config::TornPageProtection;
+use crate::config::{Sabotage, TornPageProtection};
 use crate::error::Result;
 use crate::event::Event;
 use crate::ids::{Lsn, PageId};
@@ -183,7 +183,7 @@ impl BufferPool {
             return Ok(0);
         };
         let durable = match newest {
-            Some(lsn) => self.log.force(lsn)?,
+            Some(lsn) => self.log.force_for_page(lsn)?,
             None => self.log.force_all()?,
         };
         self.write_protected(writer, &copies, durable)?;
@@ -207,7 +207,7 @@ impl BufferPool {
         durable: DurableLsn,
     ) -> Result<()> {
         let needs_copy = |copied: &&Copied| match self.protection {
-            TornPageProtection::DoubleWrite => true,
+            TornPageProtection::DoubleWrite => !self.log.breaks(Sabotage::NoDoubleWrite),
             TornPageProtection::PageImages => !copied.imaged,
             TornPageProtection::None => false,
         };
@@ -219,7 +219,7 @@ impl BufferPool {
         for Copied { image, .. } in copies {
             self.file.write(image.page, &image.bytes, durable)?;
         }
-        if !broken(Rule::CleanAfterSync) {
+        if !broken(Rule::CleanAfterSync) && !self.log.breaks(Sabotage::CleanBeforeSync) {
             self.file.sync()?;
         }
         if !twice.is_empty() && self.protection != TornPageProtection::DoubleWrite {

@@ -2,6 +2,7 @@
 
 mod failure;
 mod merge;
+mod sabotage;
 mod tally;
 
 use std::ops::RangeInclusive;
@@ -74,6 +75,8 @@ enum Command {
     Merge(merge::Arguments),
     /// Replays a failure that was saved, line by line
     Replay(failure::Arguments),
+    /// Breaks rules of the engine on purpose, and finds the crashes that expose them
+    Sabotage(sabotage::Arguments),
 }
 
 #[derive(Args)]
@@ -188,6 +191,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     match &arguments.command {
         Some(Command::Merge(arguments)) => merge::run(arguments),
         Some(Command::Replay(arguments)) => failure::run(arguments),
+        Some(Command::Sabotage(arguments)) => sabotage::run(arguments),
         None => explore(&arguments.explore),
     }
 }

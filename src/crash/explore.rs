@@ -19,7 +19,7 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 use std::ops::RangeInclusive;
 
 use super::history::{Bounds, History, all};
-use super::oracle::{Violation, go_on, recover};
+use super::oracle::{Clause, Violation, go_on, guarded, recover};
 use super::probe::{Counts, Left, Probe};
 use super::world::{Expected, Setting, Stage};
 use crate::disk::{SimDisk, Survivors};
@@ -253,7 +253,10 @@ impl Explorer {
         let disk = self.stage.disk();
         let probe = Probe::new(&disk);
         let options = self.plan.setting.options();
-        let ran = self.stage.run(history, &options, probe.watched(), probe.as_ref());
+        let ran = guarded(|| {
+            let ran = self.stage.run(history, &options, probe.watched(), probe.as_ref());
+            ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
+        });
         let (left, counts) = probe.take();
         let mut coverage = Coverage { histories: 1, finished: true, ..Coverage::default() };
         coverage.count(counts);
@@ -262,10 +265,7 @@ impl Explorer {
             let pages = self.plan.bounds.pages;
             Box::new(Failure { setting, pages, history, crashes: Vec::new(), violation })
         };
-        ran.map_err(|error| {
-            let clause = super::oracle::Clause::Opens;
-            failed(Violation { clause, found: format!("before any crash: {error}") })
-        })?;
+        ran.map_err(failed)?;
         for left in left {
             let mut crashes = Vec::new();
             if let Err(violation) = self.check(left, self.plan.depth, &mut coverage, &mut crashes) {

@@ -14,6 +14,7 @@
 
 mod explore;
 mod history;
+mod hunt;
 mod model;
 mod oracle;
 mod probe;
@@ -23,6 +24,9 @@ mod world;
 
 pub use explore::{Coverage, Crash, Explorer, Failure, Plan};
 pub use history::{Bounds, History, MOST_PAGES, MOST_TRANSACTIONS, Step, all};
+#[cfg(feature = "sabotage")]
+pub use hunt::hunt;
+pub use hunt::{Hunted, expectation};
 pub use model::State;
 pub use oracle::{Clause, Violation};
 pub use replay::{Fate, Line, Pended, Replayed, minimised, replay};

@@ -12,6 +12,7 @@
 //! the last two are checked once for each of those.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 
 use super::model::{Change, State};
 use super::world::{Expected, Setting};
@@ -33,6 +34,10 @@ pub struct Violation {
 /// What must hold.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Clause {
+    /// The history runs, as long as nothing fails.
+    Runs,
+    /// The engine's own assertions hold.
+    Asserts,
     /// The database opens.
     Opens,
     /// What is there is what must be there.
@@ -50,6 +55,8 @@ impl Clause {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Runs => "runs",
+            Self::Asserts => "asserts",
             Self::Opens => "opens",
             Self::State => "state",
             Self::Settled => "settled",
@@ -62,6 +69,8 @@ impl Clause {
 impl fmt::Display for Clause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Runs => "before any crash nothing may fail",
+            Self::Asserts => "the engine's own assertions must hold",
             Self::Opens => "the database must open",
             Self::State => "what was committed must be there, and nothing else",
             Self::Settled => {
@@ -79,7 +88,7 @@ impl fmt::Display for Violation {
     }
 }
 
-type Checked<T> = std::result::Result<T, Violation>;
+pub type Checked<T> = std::result::Result<T, Violation>;
 
 fn violated<T>(clause: Clause, found: impl Into<String>) -> Checked<T> {
     Err(Violation { clause, found: found.into() })
@@ -90,11 +99,28 @@ fn fine<T>(clause: Clause, result: Result<T>) -> Checked<T> {
     result.or_else(|error: Error| violated(clause, error.to_string()))
 }
 
+/// Does something in which the engine may find itself to be wrong.
+///
+/// # Errors
+/// That, and those of `attempt`.
+pub fn guarded<T>(attempt: impl FnOnce() -> Checked<T>) -> Checked<T> {
+    let caught = panic::catch_unwind(AssertUnwindSafe(attempt));
+    caught.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        violated(Clause::Asserts, message.unwrap_or("a panic without a message"))
+    })
+}
+
 /// Recovers what is on `disk`; gives the state, which is one of those `expected`.
 ///
 /// # Errors
 /// What is wrong with it (clauses 1 to 3).
 pub fn recover(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<State> {
+    guarded(|| recovered(options, disk, expected))
+}
+
+fn recovered(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<State> {
     let db = fine(Clause::Opens, options.open_on(disk))?;
     let state = fine(Clause::State, State::of(&db))?;
     if !expected.contains(&state) {
@@ -127,6 +153,10 @@ fn settled(db: &Db) -> Checked<()> {
 /// # Errors
 /// What is wrong with it.
 pub fn go_on(setting: &Setting, disk: &SimDisk, state: &State) -> Checked<()> {
+    guarded(|| gone_on(setting, disk, state))
+}
+
+fn gone_on(setting: &Setting, disk: &SimDisk, state: &State) -> Checked<()> {
     let open = |disk: &SimDisk| setting.options().open_on(Arc::new(disk.clone()));
     let disk = disk.crash(&Survivors::All);
     let db = fine(Clause::Again, open(&disk))?;

@@ -9,7 +9,7 @@ use std::fmt;
 use super::explore::{Crash, Failure};
 use super::history::Step;
 use super::model::State;
-use super::oracle::{Violation, go_on, recover};
+use super::oracle::{Clause, Violation, go_on, guarded, recover};
 use super::probe::changes_something;
 use super::world::{Expected, Stage, Watch};
 use crate::db::Options;
@@ -117,12 +117,14 @@ pub fn replay(failure: &Failure) -> Result<Replayed> {
         move |event: &Event| lines.lock().push(Line::Event(event.clone()))
     }));
     let Some((first, others)) = failure.crashes.split_first() else {
-        return Err(Error::InvalidInput("a failure has a crash".to_owned()));
+        return Ok(without_crash(failure, &stage, &options, &lines));
     };
     let record = |disk: &SimDisk, crash: &Crash| Recorder::begin(disk, crash, &lines);
     let recorder = record(&stage.disk(), first);
     // From the crash on every call fails, so the history does, too.
-    let _ = stage.run(&failure.history, &options, recorder.watched(), recorder.as_ref());
+    let _ = guarded(|| {
+        Ok(stage.run(&failure.history, &options, recorder.watched(), recorder.as_ref()))
+    });
     let (mut disk, mut expected) = recorder.taken()?;
     for crash in others {
         let state =
@@ -139,6 +141,23 @@ pub fn replay(failure: &Failure) -> Result<Replayed> {
     let violation = judge(failure, &options, &disk, &expected, &lines);
     let lines = std::mem::take(&mut *lines.lock());
     Ok(Replayed { lines, expected: expected.to_vec(), violation })
+}
+
+/// What is wrong before any crash.
+fn without_crash(
+    failure: &Failure,
+    stage: &Stage,
+    options: &Options,
+    lines: &Arc<Mutex<Vec<Line>>>,
+) -> Replayed {
+    let never = Crash { io: u64::MAX, survivors: Survivors::None };
+    let recorder = Recorder::begin(&stage.disk(), &never, lines);
+    let ran = guarded(|| {
+        let ran = stage.run(&failure.history, options, recorder.watched(), recorder.as_ref());
+        ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
+    });
+    let lines = std::mem::take(&mut *lines.lock());
+    Replayed { lines, expected: Vec::new(), violation: ran.err() }
 }
 
 /// The last recovery, and what follows it.

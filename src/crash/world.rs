@@ -1,12 +1,13 @@
 //! A history on the engine: the stage it begins on, and its steps, each with what must be there if the power fails
 //! in the middle of it.
 //!
-//! The stage is a database that was closed: pages P1, P2, … with a record for each transaction, filled with dots.
+//! The stage is a database that was closed: pages P1, P2, … with a record for each transaction, filled with dots, and
+//! another page that no history touches.
 
 use super::history::{History, MOST_TRANSACTIONS, Step};
 use super::model::{Change, State};
 use crate::checkpoint::Begun;
-use crate::config::{LogBlock, TornPageProtection};
+use crate::config::{Broken, LogBlock, TornPageProtection};
 use crate::db::{Db, Options, Transaction};
 use crate::disk::{Disk, Metadata, PowerFailure, SectorSize, SimDisk, Survivors, Torn};
 use crate::error::Result;
@@ -66,7 +67,7 @@ impl Level {
             Self::L2 => LogBlock::Padded(sector.bytes() as u64),
             _ => LogBlock::Rewritten,
         };
-        Setting { protection, log_block, power: self.power(sector) }
+        Setting { protection, log_block, power: self.power(sector), broken: Broken::default() }
     }
 }
 
@@ -79,6 +80,8 @@ pub struct Setting {
     pub log_block: LogBlock,
     /// What a power failure may do.
     pub power: PowerFailure,
+    /// The rule that is broken on purpose, if one is.
+    pub broken: Broken,
 }
 
 impl Setting {
@@ -98,6 +101,7 @@ impl Setting {
             .wall_clock(|| 0)
             .torn_page_protection(self.protection)
             .log_block(self.log_block)
+            .broken_by(self.broken)
     }
 }
 
@@ -131,7 +135,9 @@ impl Stage {
     /// None but those of a broken engine.
     pub fn set(setting: Setting, pages: usize) -> Result<Self> {
         let disk = SimDisk::with_power_failure(setting.power);
-        let db = setting.options().open_on(Arc::new(disk.clone()))?;
+        // By an engine that keeps all rules.
+        let sound = Setting { broken: Broken::default(), ..setting };
+        let db = sound.options().open_on(Arc::new(disk.clone()))?;
         let mut txn = db.begin()?;
         let mut made = Vec::new();
         for _ in 0..pages {
@@ -141,6 +147,12 @@ impl Stage {
             }
             made.push(page);
         }
+        // Written last, and alone: so the newest double-write batch has none of the others.
+        let spare = txn.allocate_page()?;
+        txn.commit()?;
+        db.flush_pages()?;
+        let mut txn = db.begin()?;
+        txn.insert_record(spare, b"spare")?;
         txn.commit()?;
         let state = State::of(&db)?;
         db.close()?;

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use super::{Db, create};
-use crate::config::{Config, LogBlock, RestartMode, TornPageProtection, WallClock, system_clock};
+use crate::config::{
+    Broken, Config, LogBlock, RestartMode, TornPageProtection, WallClock, system_clock,
+};
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
 use crate::event::{Observer, Observers};
@@ -43,6 +45,7 @@ pub struct Options {
     restart: Option<RestartMode>,
     log_block: LogBlock,
     wall_clock: WallClock,
+    broken: Broken,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -60,6 +63,7 @@ impl Default for Options {
             restart: None,
             log_block: LogBlock::default(),
             wall_clock: system_clock,
+            broken: Broken::default(),
             observer: None,
         }
     }
@@ -118,6 +122,17 @@ impl Options {
         self
     }
 
+    /// Breaks a rule on purpose, on a simulated disk: to see which crash exposes it. [`Options::open`] refuses it.
+    #[cfg(feature = "sabotage")]
+    pub fn sabotage(self, rule: crate::config::Sabotage) -> Self {
+        self.broken_by(Broken::rule(rule))
+    }
+
+    pub(crate) fn broken_by(mut self, broken: Broken) -> Self {
+        self.broken = broken;
+        self
+    }
+
     /// What commit records take the time from; that of the operating system by default.
     pub fn wall_clock(mut self, clock: WallClock) -> Self {
         self.wall_clock = clock;
@@ -164,6 +179,10 @@ impl Options {
     /// [`Error::AlreadyOpen`], [`Error::NotADatabase`], [`Error::Mismatch`], [`Error::Corrupt`],
     /// [`Error::InvalidInput`], and those of the disk. Opening may always be tried again.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Db> {
+        if self.broken.is_any() {
+            let message = "a rule is broken on purpose on simulated disks only".to_owned();
+            return Err(Error::InvalidInput(message));
+        }
         let path = path.as_ref();
         let disk = match self.create_if_missing {
             true => FileDisk::create(path)?,
@@ -236,6 +255,7 @@ impl Options {
             torn_page_protection: self.torn_page_protection,
             log_block: self.log_block,
             wall_clock: self.wall_clock,
+            broken: self.broken,
         };
         config.check()?;
         Ok(config)

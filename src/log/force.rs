@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use super::Log;
+use crate::config::Sabotage;
 use crate::error::Result;
 use crate::event::Event;
 use crate::ids::Lsn;
@@ -69,6 +70,17 @@ impl Log {
         }
         self.lead(forcing, true)?;
         Ok(DurableLsn(self.flushed_lsn()))
+    }
+
+    /// What a page of that LSN needs before it is written: the write-ahead rule.
+    ///
+    /// # Errors
+    /// As [`Log::force`].
+    pub fn force_for_page(&self, page_lsn: Lsn) -> Result<DurableLsn> {
+        if self.breaks(Sabotage::PageBeforeLog) {
+            return Ok(DurableLsn(self.end_lsn()));
+        }
+        self.force(page_lsn)
     }
 
     /// Forces everything appended so far.

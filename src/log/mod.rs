@@ -64,7 +64,7 @@ use force::Forcing;
 use padding::Padding;
 use space::LogSpace;
 
-use crate::config::{Config, WallClock};
+use crate::config::{Broken, Config, Sabotage, WallClock};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
@@ -110,6 +110,7 @@ pub struct Log {
     segments_ahead: u64,
     poison: Poison,
     wall_clock: WallClock,
+    broken: Broken,
     observers: Observers,
 }
 
@@ -151,6 +152,7 @@ impl Log {
             segments_ahead: config.checkpoint_log_bytes / geometry.segment_bytes + 2,
             poison: Poison::default(),
             wall_clock: config.wall_clock,
+            broken: config.broken,
             segments,
             observers,
         }
@@ -160,6 +162,12 @@ impl Log {
     #[must_use]
     pub fn wall_time_micros(&self) -> u64 {
         (self.wall_clock)()
+    }
+
+    /// Whether this rule is broken on purpose.
+    #[must_use]
+    pub fn breaks(&self, rule: Sabotage) -> bool {
+        self.broken.is(rule)
     }
 
     /// What stopped the engine, if anything did.

@@ -115,6 +115,7 @@ impl Analysis {
         let (double_write, batch) = DoubleWrite::open(disk.as_ref(), config.page_size)?;
         check_batch(disk.as_ref(), &batch, end)?;
         let file = PagesFile::open(disk.as_ref(), config.page_size, master.pages)?;
+        let file = file.broken_by(config.broken);
         let report = scanned.report(from, began);
         observers.emit(|| Event::AnalysisEnded {
             dirty_pages: report.dirty_pages,

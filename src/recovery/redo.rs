@@ -10,7 +10,7 @@ use super::report::{AnalysisReport, RedoReport};
 use super::tables::Rebuilt;
 use super::undo::UndoLosers;
 use crate::buffer::{BufferPool, DoubleWrite, Image, PagesFile};
-use crate::config::{Config, LogBlock, TornPageProtection};
+use crate::config::{Config, LogBlock, Sabotage, TornPageProtection};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
@@ -116,7 +116,10 @@ impl Redo {
     /// [`Error::Corrupt`] when a page does not fit the log; those of the disk.
     pub fn run(self) -> Result<UndoLosers> {
         let began = Instant::now();
-        let from = self.tables.dirty_pages.redo_lsn();
+        let mut from = self.tables.dirty_pages.redo_lsn();
+        if self.config.broken.is(Sabotage::RedoFromCheckpoint) {
+            from = from.max(from.and(Some(self.analysis.from)));
+        }
         let repeated = match from {
             None => Repeated::default(),
             Some(from) => self.repeat_history(from)?,

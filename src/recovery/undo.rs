@@ -9,13 +9,14 @@ use super::report::{RedoReport, RestartReport, UndoReport};
 use super::{Engine, tables::Rebuilt};
 use crate::buffer::BufferPool;
 use crate::checkpoint::Checkpointer;
+use crate::config::Sabotage;
 use crate::error::Result;
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
 use crate::record::{EncodedRecord, LogRecord, Restart};
 use crate::space::{PendingFrees, SpaceMap, pending_frees};
 use crate::sync::Arc;
-use crate::tables::TransactionState;
+use crate::tables::{TransactionEntry, TransactionState};
 use crate::txn::{Transaction, TransactionManager};
 
 /// What the third phase works on: history is repeated.
@@ -100,6 +101,13 @@ impl UndoLosers {
         for (id, entry) in self.tables.transactions.iter() {
             match entry.state {
                 TransactionState::Prepared => {}
+                TransactionState::Committing if self.breaks(Sabotage::CommittedUndone) => {
+                    losers.push(self.transactions.adopt(id, *entry));
+                }
+                TransactionState::Active if self.breaks(Sabotage::LosersLeft) => {
+                    let forgotten = TransactionEntry { undo_next_lsn: None, ..*entry };
+                    losers.push(self.transactions.adopt(id, forgotten));
+                }
                 TransactionState::Committing => committed.push(self.transactions.adopt(id, *entry)),
                 TransactionState::Active | TransactionState::RollingBack => {
                     losers.push(self.transactions.adopt(id, *entry));
@@ -115,6 +123,10 @@ impl UndoLosers {
         self.report.undo.duration = began.elapsed();
         let Self { transactions, space, checkpointer, report, .. } = self;
         Ok((Engine { transactions, space, checkpointer }, report))
+    }
+
+    fn breaks(&self, rule: Sabotage) -> bool {
+        self.transactions.log().breaks(rule)
     }
 
     fn finish_committed(&self, transaction: Transaction) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Committing: at once, or deferred with a ticket.
 
 use super::{Transaction, UndoNext};
+use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, TxnId};
@@ -71,7 +72,14 @@ impl CommitTicket {
 }
 
 pub(super) fn force_commit(log: &Log, txn: TxnId, lsn: Lsn) -> Result<()> {
-    match log.force(lsn) {
+    if log.breaks(Sabotage::CommitBeforeForce) {
+        return Ok(());
+    }
+    let forced = match log.breaks(Sabotage::ForcesAllAtEachCommit) {
+        true => log.force_all(),
+        false => log.force(lsn),
+    };
+    match forced {
         Ok(_) => Ok(()),
         Err(error) => Err(Error::OutcomeUnknown { txn, reason: error.to_string() }),
     }

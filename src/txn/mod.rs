@@ -52,6 +52,7 @@ use manager::TransactionKey;
 use undo::{NestedStart, Passed};
 
 use crate::buffer::PageWrite;
+use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, PageId, TxnId};
@@ -229,7 +230,10 @@ impl Transaction {
             page: page.page(),
             prev_page_lsn: page.page_lsn(),
             op,
-            undo_next_lsn,
+            undo_next_lsn: match self.manager.log().breaks(Sabotage::ClrPointsAtItsUpdate) {
+                true => self.entry.undo_next_lsn,
+                false => undo_next_lsn,
+            },
         });
         self.encoded.set(&record);
         page.publish_rec_lsn(self.manager.log().end_lsn());

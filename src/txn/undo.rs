@@ -2,6 +2,7 @@
 
 use super::{NESTED_END_BYTES, Transaction, UndoNext, ending_price};
 use crate::buffer::{BufferPool, PageWrite};
+use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, PageId, TxnId};
@@ -111,6 +112,9 @@ impl Transaction {
 
     fn roll_back_whole(&mut self) -> Result<()> {
         let log = Arc::clone(self.manager.log());
+        if log.breaks(Sabotage::RollbackInTwoSteps) {
+            log.force_all()?;
+        }
         if self.reserved == 0 {
             let price = ending_price(&log);
             if log.try_reserve(price) {
@@ -180,6 +184,11 @@ impl Transaction {
                     let manager = Arc::clone(&self.manager);
                     let mut page = fix_patiently(manager.pool(), update.page)?;
                     let undo_next_lsn = update.link.prev_lsn;
+                    if manager.log().breaks(Sabotage::NoCompensation) {
+                        page.change_without_log(&op);
+                        self.step_back(&record, undo_next_lsn);
+                        return Ok(());
+                    }
                     let clr_lsn = self.compensate(&mut page, op, undo_next_lsn)?;
                     let (txn, page) = (self.id, update.page);
                     manager.observers().emit(|| Event::Undone {

@@ -19,7 +19,7 @@ fn explore(plan: Plan, steps: usize) -> (Option<Failure>, Coverage) {
 }
 
 fn setting(protection: TornPageProtection, block: LogBlock, power: PowerFailure) -> Setting {
-    Setting { protection, log_block: block, power }
+    Setting { protection, log_block: block, power, ..Setting::default() }
 }
 
 /// All that the engine says it survives: each level of what a power failure may do, with each protection that is

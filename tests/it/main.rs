@@ -7,6 +7,7 @@ mod common;
 mod crash_command;
 mod crash_lab;
 mod crash_points;
+mod crash_sabotage;
 #[cfg(feature = "cli")]
 mod demo;
 mod distrust;

@@ -94,7 +94,7 @@ pub fn save(failure: &Failure, path: &Path) -> anyhow::Result<()> {
 
 /// The failure, with the whole trace of I/Os: what a replay does over.
 pub fn to_json(failure: &Failure) -> Value {
-    let Setting { protection, log_block, power } = failure.setting;
+    let Setting { protection, log_block, power, .. } = failure.setting;
     let trace = replay(failure).map(|replayed| replayed.lines).unwrap_or_default();
     json!({
         "version": 1,
@@ -150,6 +150,7 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
         protection: protection.map_err(|_| missing("protection"))?.protection(),
         log_block,
         power: PowerFailure { sector, torn, metadata },
+        ..Setting::default()
     };
     let crashes = value["crashes"].as_array().ok_or_else(|| missing("crashes"))?;
     let crashes = crashes.iter().map(|crash| crash_from(crash).ok_or_else(|| missing("crashes")));

@@ -1,0 +1,118 @@
+//! Rules of ARIES and of storage that can be broken on purpose, each in one place of the engine: to see which crash
+//! exposes it, and that the crash lab finds it.
+//!
+//! Only with the feature `sabotage`, only when the options ask for it, and never on real files. Without the feature
+//! the question whether a rule is broken is a constant, and compiled away.
+
+macro_rules! sabotages {
+    ($($sabotage:ident $name:literal $section:literal $rule:literal;)+) => {
+        /// A rule, broken.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[non_exhaustive]
+        pub enum Sabotage {
+            $(#[doc = concat!("Broken: ", $rule)] $sabotage,)+
+        }
+
+        impl Sabotage {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$sabotage),+];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$sabotage => $name,)+ }
+            }
+
+            /// The rule that is broken.
+            #[must_use]
+            pub const fn rule(self) -> &'static str {
+                match self { $(Self::$sabotage => $rule,)+ }
+            }
+
+            /// The section of the ARIES paper that has the rule; `None` for rules of storage, and for what breaks
+            /// none.
+            #[must_use]
+            pub const fn paper_section(self) -> Option<&'static str> {
+                let section = match self { $(Self::$sabotage => $section,)+ };
+                if section.is_empty() { None } else { Some(section) }
+            }
+        }
+    };
+}
+
+sabotages! {
+    PageBeforeLog "page-before-log" "1.4"
+        "no page reaches the disk before the log up to its pageLSN is durable";
+    CommitBeforeForce "commit-before-force" "5.3"
+        "no commit is acknowledged before its record is durable";
+    NoCompensation "no-clr" "5.2"
+        "what is undone is logged, by a compensation log record";
+    ClrPointsAtItsUpdate "wrong-undo-next" "5.2"
+        "a compensation record leads undo to the record before the one that it undoes";
+    PageLsnNotStamped "page-lsn-not-stamped" "5.1"
+        "a changed page carries the LSN of the record that changed it";
+    RecLsnOverwritten "rec-lsn-overwritten" "4.4"
+        "a page's rec_lsn is the first change since it was clean, not the latest";
+    RedoFromCheckpoint "redo-from-checkpoint" "6.2"
+        "redo begins at the smallest rec_lsn, however far before the checkpoint";
+    MasterAtEnd "master-at-end" "5.4"
+        "the master record points at the begin record of the checkpoint";
+    MasterBeforeForce "master-before-force" "5.4"
+        "the master record points at a checkpoint only once that is durable";
+    CommittedUndone "committed-undone" "6.3"
+        "only losers are undone";
+    LosersLeft "losers-left" "6.3"
+        "whatever did not commit is undone";
+    NoDoubleWrite "no-double-write" ""
+        "a page that is written in place is whole elsewhere until that is durable";
+    CleanBeforeSync "clean-before-sync" ""
+        "a page leaves the dirty page table when its write is synced, not when it is written";
+    PageChecksumIgnored "no-page-checksum" ""
+        "a page with a wrong checksum is not believed";
+    ForcesAllAtEachCommit "neutral-force-all" ""
+        "none: each commit forces all of the log that there is, rather than up to its record";
+    FlushesAtCheckpoint "neutral-flush" ""
+        "none: a checkpoint writes all dirty pages first, as no fuzzy one need";
+    RollbackInTwoSteps "neutral-force-at-rollback" ""
+        "none: each rollback forces the log when it is done";
+}
+
+impl Sabotage {
+    /// Whether it breaks nothing: no crash exposes it.
+    #[must_use]
+    pub fn is_neutral(self) -> bool {
+        self.name().starts_with("neutral-")
+    }
+}
+
+/// The rule that is broken, if one is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Broken(#[cfg(feature = "sabotage")] Option<Sabotage>);
+
+impl Broken {
+    /// That one.
+    #[cfg(feature = "sabotage")]
+    #[must_use]
+    pub const fn rule(sabotage: Sabotage) -> Self {
+        Self(Some(sabotage))
+    }
+
+    /// Whether it is this one.
+    #[must_use]
+    #[inline]
+    pub fn is(self, sabotage: Sabotage) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.0 == Some(sabotage);
+        #[cfg(not(feature = "sabotage"))]
+        {
+            let _ = sabotage;
+            false
+        }
+    }
+
+    /// Whether any is.
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        self != Self::default()
+    }
+}

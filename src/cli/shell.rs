@@ -121,11 +121,12 @@ fn prompt(session: &Session) -> String {
     }
 }
 
-/// `$XDG_STATE_HOME/aries-history`, or the same below `~/.local/state`, if there is such a directory.
+/// `$XDG_STATE_HOME/aries-history`, or the same below `~/.local/state`, in a directory that is made if need be.
 fn history_file() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));
-    let directory = state.or_else(home).filter(|directory| directory.is_dir())?;
+    let directory = state.or_else(home)?;
+    std::fs::create_dir_all(&directory).ok()?;
     Some(directory.join("aries-history"))
 }
 
@@ -154,10 +155,12 @@ struct Completion;
 impl Completion {
     /// What could stand where the last word of `line` begins; and where that is.
     fn candidates(line: &str) -> (usize, Vec<String>) {
-        let start = line.rfind(|c: char| c.is_whitespace()).map_or(0, |space| space + 1);
+        // A statement that is silent, or must fail, begins behind its mark.
+        let is_between = |c: char| c.is_whitespace() || c == '(' || c == '!';
+        let start = line.rfind(is_between).map_or(0, |space| space + 1);
         let (before, word) = line.split_at(start);
-        let before: Vec<&str> =
-            before.split_whitespace().filter(|word| !word.ends_with(':')).collect();
+        let before = before.split(is_between).filter(|word| !word.is_empty());
+        let before: Vec<&str> = before.filter(|word| !word.ends_with(':')).collect();
         let names = || VOCABULARY.iter().map(|entry| entry.name.to_owned()).collect();
         let known: Vec<String> = match before.first() {
             None | Some(&"help") => names(),
@@ -202,6 +205,8 @@ mod tests {
         let candidates = |line| Completion::candidates(line);
         assert_eq!(candidates("che"), (0, vec!["checkpoint".to_owned()]));
         assert_eq!(candidates("T1: sav"), (4, vec!["savepoint".to_owned()]));
+        assert_eq!(candidates("T1: !sav"), (5, vec!["savepoint".to_owned()]));
+        assert_eq!(candidates("(che"), (1, vec!["checkpoint".to_owned()]));
         assert_eq!(candidates("crash k").1, ["keep=none", "keep=all", "keep=random"]);
         assert_eq!(candidates("help resta").1, ["restart"]);
         assert_eq!(candidates("frobnicate x").1, [""; 0]);

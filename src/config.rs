@@ -45,6 +45,21 @@ pub enum TornPageProtection {
     None,
 }
 
+impl TornPageProtection {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::DoubleWrite, Self::PageImages, Self::None];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DoubleWrite => "double-write",
+            Self::PageImages => "page-images",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How redo repeats history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]

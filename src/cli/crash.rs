@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use self::tally::Tally;
 use super::output::{Output, print};
@@ -98,11 +98,11 @@ struct Explore {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=MOST_PAGES as u64))]
     pages: u64,
     /// What the disk may do: L0 sectors in any order, L1 and torn, L2 and garbage, L3 names and lengths in any order
-    #[arg(long, value_enum, ignore_case = true)]
-    level: Vec<LevelName>,
-    /// How torn pages are made whole
-    #[arg(long, value_enum)]
-    protection: Vec<ProtectionName>,
+    #[arg(long, value_parser = level)]
+    level: Vec<Level>,
+    /// How torn pages are made whole: double-write, page-images, none
+    #[arg(long, value_parser = protection)]
+    protection: Vec<TornPageProtection>,
     /// Bytes of a sector
     #[arg(long, default_value = "512", value_parser = sector)]
     sector: SectorSize,
@@ -120,52 +120,15 @@ struct Explore {
     save: PathBuf,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LevelName {
-    #[value(name = "L0")]
-    L0,
-    #[value(name = "L1")]
-    L1,
-    #[value(name = "L2")]
-    L2,
-    #[value(name = "L3")]
-    L3,
+fn level(name: &str) -> Result<Level, String> {
+    let found = Level::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name));
+    found.ok_or_else(|| format!("it is one of {}", Level::ALL.map(Level::name).join(", ")))
 }
 
-impl LevelName {
-    fn level(self) -> Level {
-        match self {
-            Self::L0 => Level::L0,
-            Self::L1 => Level::L1,
-            Self::L2 => Level::L2,
-            Self::L3 => Level::L3,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ProtectionName {
-    DoubleWrite,
-    PageImages,
-    None,
-}
-
-impl ProtectionName {
-    fn protection(self) -> TornPageProtection {
-        match self {
-            Self::DoubleWrite => TornPageProtection::DoubleWrite,
-            Self::PageImages => TornPageProtection::PageImages,
-            Self::None => TornPageProtection::None,
-        }
-    }
-}
-
-fn protection_name(protection: TornPageProtection) -> &'static str {
-    match protection {
-        TornPageProtection::DoubleWrite => "double-write",
-        TornPageProtection::PageImages => "page-images",
-        TornPageProtection::None => "none",
-    }
+fn protection(name: &str) -> Result<TornPageProtection, String> {
+    let all = TornPageProtection::ALL;
+    let found = all.into_iter().find(|protection| protection.name() == name);
+    found.ok_or_else(|| format!("it is one of {}", all.map(TornPageProtection::name).join(", ")))
 }
 
 fn sector(text: &str) -> Result<SectorSize, String> {
@@ -208,13 +171,13 @@ impl Explore {
     fn parts(&self) -> anyhow::Result<Vec<Part>> {
         let levels: Vec<Level> = match &self.level[..] {
             [] => Level::ALL.to_vec(),
-            named => named.iter().map(|name| name.level()).collect(),
+            named => named.to_vec(),
         };
         let mut parts = Vec::new();
         for level in levels {
             let protections: Vec<TornPageProtection> = match &self.protection[..] {
                 [] => vec![TornPageProtection::DoubleWrite, TornPageProtection::PageImages],
-                named => named.iter().map(|name| name.protection()).collect(),
+                named => named.to_vec(),
             };
             for protection in protections {
                 parts.push(self.part(level, protection)?);
@@ -299,7 +262,7 @@ fn explore_length(
     let failure = run_until(&part.explorer, steps..=steps, deadline, &|coverage| {
         let states = grouped(coverage.states - before.states);
         let Part { level, protection, .. } = part;
-        let protection = protection_name(*protection);
+        let protection = protection.name();
         format!("{}, {protection}, {steps} steps: {states} states", level.name())
     });
     let failure = failure.map(|failure| crate::crash::minimised(&failure).unwrap_or(failure));

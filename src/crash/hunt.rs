@@ -51,7 +51,7 @@ pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> crate::error::R
         let sound = level.setting(protection, SectorSize::Bytes512);
         let setting = Setting { broken: Broken::rule(sabotage), ..sound };
         let plan = Plan { setting, bounds, depth: 1, shard: 0, shards: 1, threads };
-        explorers.push((format!("{}, {}", level.name(), words(protection)), Explorer::new(plan)?));
+        explorers.push((format!("{}, {}", level.name(), protection.name()), Explorer::new(plan)?));
     }
     let states = |explorers: &[(String, Explorer)]| {
         explorers.iter().map(|(_, explorer)| explorer.coverage().states).sum()
@@ -76,14 +76,4 @@ pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> crate::error::R
         }
     }
     Ok(Hunted { sabotage, failure: None, class: String::new(), states: states(&explorers) })
-}
-
-#[cfg(feature = "sabotage")]
-fn words(protection: crate::config::TornPageProtection) -> &'static str {
-    use crate::config::TornPageProtection::{DoubleWrite, None, PageImages};
-    match protection {
-        DoubleWrite => "double-write",
-        PageImages => "page images",
-        None => "no protection",
-    }
 }

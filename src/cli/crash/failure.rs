@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::output::print;
 use super::super::{DONE, SOMETHING_WRONG};
-use super::{ProtectionName, protection_name, sector};
+use super::{protection, sector};
 use crate::config::LogBlock;
 use crate::crash::{Clause, Crash, Failure, Line, Replayed, Setting, Violation, replay};
 use crate::disk::{Metadata, Part, PowerFailure, Survivors, Torn};
@@ -98,7 +98,7 @@ pub fn to_json(failure: &Failure) -> Value {
     let trace = replay(failure).map(|replayed| replayed.lines).unwrap_or_default();
     json!({
         "version": 1,
-        "protection": protection_name(protection),
+        "protection": protection.name(),
         "log_block": match log_block {
             LogBlock::Rewritten => Value::Null,
             LogBlock::Padded(bytes) => bytes.into(),
@@ -141,13 +141,13 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
         value["metadata_in_order"].as_bool().ok_or_else(|| missing("metadata_in_order"))?;
     let metadata = if ordered { Metadata::Ordered } else { Metadata::Independent };
     let sector = sector(text("sector")?).map_err(|_| missing("sector"))?;
-    let protection = <ProtectionName as clap::ValueEnum>::from_str(text("protection")?, false);
+    let protection = protection(text("protection")?).map_err(|_| missing("protection"))?;
     let log_block = match &value["log_block"] {
         Value::Null => LogBlock::Rewritten,
         bytes => LogBlock::Padded(bytes.as_u64().ok_or_else(|| missing("log_block"))?),
     };
     let setting = Setting {
-        protection: protection.map_err(|_| missing("protection"))?.protection(),
+        protection,
         log_block,
         power: PowerFailure { sector, torn, metadata },
         ..Setting::default()

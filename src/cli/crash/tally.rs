@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::super::output::{lines, table};
 use super::failure;
-use super::protection_name;
 use crate::config::TornPageProtection;
 use crate::crash::{Coverage, Failure, Level, Plan};
 use crate::demo::{counted, grouped};
@@ -29,7 +28,7 @@ impl Tally {
         json!({
             "version": 1,
             "level": self.level.name(),
-            "protection": protection_name(self.protection),
+            "protection": self.protection.name(),
             "sector": self.plan.setting.power.sector.bytes(),
             "steps": self.steps,
             "transactions": self.plan.bounds.transactions,
@@ -106,7 +105,7 @@ pub fn table_of(tallies: &[Tally]) -> String {
         all.add(&row.sum);
         table.add_row([
             row.first.level.name().to_owned(),
-            protection_name(row.first.protection).to_owned(),
+            row.first.protection.name().to_owned(),
             grouped(row.sum.histories),
             grouped(row.sum.points),
             grouped(row.sum.states),

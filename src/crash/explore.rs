@@ -10,12 +10,13 @@
 //! ```
 //!
 //! Invariants:
-//! - a state is checked once for what must be there; it counts as distinct by its bytes alone;
+//! - a state is checked once for what must be there and for each depth to which its recovery is crashed; it counts
+//!   as distinct by its bytes alone;
 //! - a crash inside a recovery must lead to the state that this recovery leads to when nothing disturbs it;
 //! - the count says what was covered: complete where every history, every point and every subset was tried.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 use std::ops::RangeInclusive;
 
 use super::history::{Bounds, History, all};
@@ -54,13 +55,15 @@ pub struct Coverage {
     pub sampled_points: u64,
     /// Ways to survive that were tried.
     pub ways: u64,
-    /// States recovered and checked: distinct by their bytes and by what must be there.
+    /// States recovered and checked: distinct by their bytes, by what must be there, and by how deep the crashes
+    /// inside their recovery go.
     pub checked: u64,
     /// Of them, those distinct by their bytes alone.
     pub states: u64,
     /// Of those checked, how many lie inside a recovery.
     pub nested: u64,
-    /// Recovered disks that differ: on each, recovery was repeated and work went on.
+    /// Recoveries that differ in what they durably left, or in what was there then: after each, recovery was
+    /// repeated and work went on.
     pub recovered: u64,
     /// Whether all histories of the shard were run, rather than stopped.
     pub finished: bool,
@@ -157,7 +160,7 @@ pub struct Explorer {
     stage: Stage,
     /// States by their bytes.
     states: Numbers,
-    /// States by their bytes and what must be there.
+    /// States by their bytes, what must be there, and how deep the crashes inside their recovery go.
     checked: Numbers,
     recovered: Numbers,
     coverage: Mutex<Coverage>,
@@ -286,7 +289,8 @@ impl Explorer {
         coverage: &mut Coverage,
         crashes: &mut Vec<Crash>,
     ) -> std::result::Result<(), Violation> {
-        if !self.checked.insert(left.fingerprint ^ of(&left.expected)) {
+        // What was checked without crashing its recovery is no reason not to crash that now.
+        if !self.checked.insert(left.fingerprint ^ of((depth, &left.expected))) {
             return Ok(());
         }
         coverage.checked += 1;
@@ -302,7 +306,7 @@ impl Explorer {
         let state = recover(&options, Arc::new(disk.clone()), &left.expected)
             .map_err(|violation| crash(crashes, violation))?;
         let durable = disk.crash(&Survivors::None);
-        if self.recovered.insert(durable.fingerprint()) {
+        if self.recovered.insert(durable.fingerprint() ^ of(&state)) {
             coverage.recovered += 1;
             go_on(setting, &durable, &state).map_err(|violation| crash(crashes, violation))?;
         }
@@ -337,10 +341,10 @@ impl Explorer {
     }
 }
 
-/// A number for what must be there.
-fn of(expected: &Expected) -> u128 {
+/// A number for it.
+fn of(value: impl Hash) -> u128 {
     let lane = |seed: u64| {
-        BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one((seed, expected))
+        BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one((seed, &value))
     };
     u128::from(lane(1)) << 64 | u128::from(lane(2))
 }

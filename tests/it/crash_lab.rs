@@ -90,6 +90,14 @@ fn what_is_not_promised_is_found_broken() {
     }
 }
 
+/// The recovery of each state that a history leaves is crashed, also if a recovery crashed before had left that state.
+#[test]
+fn no_recovery_is_left_out() {
+    let flat = explore(plan(Setting::default(), 0), 3).1;
+    let deep = explore(plan(Setting::default(), 1), 3).1;
+    assert_eq!(deep.checked - deep.nested, flat.checked);
+}
+
 /// Shards cover what the whole covers, and each history once.
 #[test]
 fn shards_add_up() {

@@ -17,8 +17,10 @@ use super::output::{Output, print};
 use super::progress::Waiting;
 use super::{DONE, SOMETHING_WRONG, WrongUsage};
 use crate::config::TornPageProtection;
+use crate::crash;
 use crate::crash::{
-    Bounds, Coverage, Explorer, Failure, Level, MOST_PAGES, MOST_TRANSACTIONS, Plan,
+    Bounds, Coverage, Explorer, Failure, Kind, Level, MOST_PAGES, MOST_TRANSACTIONS, Plan,
+    Vocabulary,
 };
 use crate::demo::grouped;
 use crate::disk::SectorSize;
@@ -37,9 +39,9 @@ Exit code 0 if nothing is wrong, 1 if a crash loses something, 2 for wrong usage
 ";
 
 const SHAPE: &str = "\
-With --json a line for each level, protection and length that was explored, each an object (JSON Lines):
+With --json a line for each kind, level, protection, vocabulary and length that was explored, each an object (JSON Lines):
   version          of this shape: 1
-  level, protection, sector, steps, transactions, pages, depth
+  kind, level, protection, vocabulary, sector, steps, transactions, pages, depth
                    what was explored: histories of exactly so many steps
   shard, shards    which part of it
   histories        histories run
@@ -48,6 +50,8 @@ With --json a line for each level, protection and length that was explored, each
   ways             subsets tried
   states           distinct states of the disk that were recovered and checked
   nested           checked states that a crash inside a recovery left
+  killed           checked states that a process left which died while the power stayed
+  faults           faults of the disk by kind: runs, of them harmless, noticed, and known limits, where nothing could tell
   recovered        distinct disks that came of it; on each, recovery was repeated and work went on
   finished         whether all histories were run, rather than the time was up
   complete         finished, with every subset at every point
@@ -97,12 +101,18 @@ struct Explore {
     /// Most pages of a history
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=MOST_PAGES as u64))]
     pages: u64,
-    /// What the disk may do: L0 sectors in any order, L1 and torn, L2 and garbage, L3 names and lengths in any order
+    /// Which kind of exploration: crashes, faults (of the disk, each at each call), long (random histories)
+    #[arg(long, value_parser = kind)]
+    kind: Vec<Kind>,
+    /// What the disk may do when the power fails: L0 sectors in any order, L1 and torn, L2 and garbage, L3 names and lengths in any order
     #[arg(long, value_parser = level)]
     level: Vec<Level>,
     /// How torn pages are made whole: double-write, page-images, none
     #[arg(long, value_parser = protection)]
     protection: Vec<TornPageProtection>,
+    /// Which steps: records, space (pages come and go), outcomes (deferred commits, transactions in doubt)
+    #[arg(long, value_parser = vocabulary)]
+    vocabulary: Vec<Vocabulary>,
     /// Bytes of a sector
     #[arg(long, default_value = "512", value_parser = sector)]
     sector: SectorSize,
@@ -129,6 +139,17 @@ fn protection(name: &str) -> Result<TornPageProtection, String> {
     let all = TornPageProtection::ALL;
     let found = all.into_iter().find(|protection| protection.name() == name);
     found.ok_or_else(|| format!("it is one of {}", all.map(TornPageProtection::name).join(", ")))
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    found.ok_or_else(|| format!("it is one of {}", Kind::ALL.map(Kind::name).join(", ")))
+}
+
+fn vocabulary(name: &str) -> Result<Vocabulary, String> {
+    let all = Vocabulary::ENUMERATED;
+    let found = all.into_iter().find(|vocabulary| vocabulary.name() == name);
+    found.ok_or_else(|| format!("it is one of {}", all.map(Vocabulary::name).join(", ")))
 }
 
 fn sector(text: &str) -> Result<SectorSize, String> {
@@ -159,49 +180,64 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
 }
 
-/// One disk, one protection: what is explored of it.
+/// One kind of exploration, one disk, one protection, one vocabulary: what is explored of it.
 struct Part {
     level: Level,
-    protection: TornPageProtection,
     explorer: Explorer,
     plan: Plan,
 }
 
+/// What is named, or all there is.
+fn or_all<T: Clone>(named: &[T], all: &[T]) -> Vec<T> {
+    if named.is_empty() { all.to_vec() } else { named.to_vec() }
+}
+
 impl Explore {
     fn parts(&self) -> anyhow::Result<Vec<Part>> {
-        let levels: Vec<Level> = match &self.level[..] {
-            [] => Level::ALL.to_vec(),
-            named => named.to_vec(),
-        };
+        let protections = [TornPageProtection::DoubleWrite, TornPageProtection::PageImages];
         let mut parts = Vec::new();
-        for level in levels {
-            let protections: Vec<TornPageProtection> = match &self.protection[..] {
-                [] => vec![TornPageProtection::DoubleWrite, TornPageProtection::PageImages],
-                named => named.to_vec(),
+        for kind in or_all(&self.kind, &Kind::ALL) {
+            let vocabularies = match kind {
+                Kind::Long => vec![Vocabulary::Everything],
+                _ => or_all(&self.vocabulary, &Vocabulary::ENUMERATED),
             };
-            for protection in protections {
-                parts.push(self.part(level, protection)?);
+            // What the power does matters less where something else goes wrong.
+            let levels: &[Level] = if kind == Kind::Faults { &[Level::L0] } else { &Level::ALL };
+            for level in or_all(&self.level, levels) {
+                for protection in or_all(&self.protection, &protections) {
+                    for vocabulary in &vocabularies {
+                        parts.push(self.part(kind, level, protection, *vocabulary)?);
+                    }
+                }
             }
         }
         Ok(parts)
     }
 
-    fn part(&self, level: Level, protection: TornPageProtection) -> anyhow::Result<Part> {
+    fn part(
+        &self,
+        kind: Kind,
+        level: Level,
+        protection: TornPageProtection,
+        vocabulary: Vocabulary,
+    ) -> anyhow::Result<Part> {
         let bounds = Bounds {
             transactions: usize::try_from(self.transactions)?,
             pages: usize::try_from(self.pages)?,
+            vocabulary,
         };
         let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (shard, shards) = self.shard;
         let plan = Plan {
             setting: level.setting(protection, self.sector),
             bounds,
+            kind,
             depth: self.depth.into(),
             shard,
             shards,
             threads: self.threads.unwrap_or(processors),
         };
-        Ok(Part { level, protection, explorer: Explorer::new(plan)?, plan })
+        Ok(Part { level, explorer: Explorer::new(plan)?, plan })
     }
 }
 
@@ -261,15 +297,23 @@ fn explore_length(
     let began = Instant::now();
     let failure = run_until(&part.explorer, steps..=steps, deadline, &|coverage| {
         let states = grouped(coverage.states - before.states);
-        let Part { level, protection, .. } = part;
-        let protection = protection.name();
-        format!("{}, {protection}, {steps} steps: {states} states", level.name())
+        let (level, vocabulary) = (part.level.name(), part.plan.bounds.vocabulary.name());
+        let (kind, protection) = (part.plan.kind.name(), part.plan.setting.protection.name());
+        format!("{kind}, {level}, {protection}, {vocabulary}, {steps} steps: {states} states")
     });
-    let failure = failure.map(|failure| crate::crash::minimised(&failure).unwrap_or(failure));
+    let failure = failure.map(|failure| smallest(part, failure));
     let coverage = part.explorer.coverage().since(&before);
-    let Part { level, protection, plan, .. } = part;
-    let (level, protection) = (*level, *protection);
-    (Tally { level, protection, plan: *plan, steps, coverage, took: began.elapsed() }, failure)
+    let Part { level, plan, .. } = part;
+    (Tally { level: *level, plan: *plan, steps, coverage, took: began.elapsed() }, failure)
+}
+
+/// The failure with as little as will do; as it is, if it cannot be made smaller.
+fn smallest(part: &Part, failure: Failure) -> Failure {
+    let shorter = match part.plan.kind {
+        Kind::Long => crash::shortened(&failure, part.plan.depth).unwrap_or(failure),
+        Kind::Crashes | Kind::Faults => failure,
+    };
+    crash::minimised(&shorter).unwrap_or(shorter)
 }
 
 /// Explores, telling how far it is, and stops when the time is up.

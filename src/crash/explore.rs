@@ -12,157 +12,34 @@
 //! Invariants:
 //! - a state is checked once for what must be there and for each depth to which its recovery is crashed; it counts
 //!   as distinct by its bytes alone;
-//! - a crash inside a recovery must lead to the state that this recovery leads to when nothing disturbs it;
+//! - a crash inside a recovery must lead to the state that this recovery leads to when nothing disturbs it; but if it
+//!   recovers from the death of a process, only once it has ended: what is in the cache only may be lost before;
 //! - the count says what was covered: complete where every history, every point and every subset was tried.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 use std::ops::RangeInclusive;
 
-use super::history::{Bounds, History, all};
-use super::oracle::{Clause, Violation, go_on, guarded, recover};
-use super::probe::{Counts, Left, Probe};
-use super::world::{Expected, Setting, Stage};
-use crate::disk::{SimDisk, Survivors};
+use super::history::{History, all, random};
+use super::model::Expected;
+use super::numbers::{Numbers, of};
+use super::oracle::{Clause, Violation, guarded};
+use super::plan::{Coverage, Failure, Kind, LONGER, Plan};
+use super::probe::Probe;
+use super::stage::Stage;
+use crate::disk::SimDisk;
 use crate::error::Result;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
-/// What is to be explored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Plan {
-    /// How the database is opened, and what power failures do.
-    pub setting: Setting,
-    /// Which histories.
-    pub bounds: Bounds,
-    /// How many crashes inside recovery follow one upon the other.
-    pub depth: usize,
-    /// The part of all histories: this one …
-    pub shard: u64,
-    /// … of so many.
-    pub shards: u64,
-    /// How many threads explore.
-    pub threads: usize,
-}
-
-/// What was covered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Coverage {
-    /// Histories that were run.
-    pub histories: u64,
-    /// Moments at which the power might have failed, inside recoveries included.
-    pub points: u64,
-    /// Of them, those with too many changes to try every subset.
-    pub sampled_points: u64,
-    /// Ways to survive that were tried.
-    pub ways: u64,
-    /// States recovered and checked: distinct by their bytes, by what must be there, and by how deep the crashes
-    /// inside their recovery go.
-    pub checked: u64,
-    /// Of them, those distinct by their bytes alone.
-    pub states: u64,
-    /// Of those checked, how many lie inside a recovery.
-    pub nested: u64,
-    /// Recoveries that differ in what they durably left, or in what was there then: after each, recovery was
-    /// repeated and work went on.
-    pub recovered: u64,
-    /// Whether all histories of the shard were run, rather than stopped.
-    pub finished: bool,
-}
-
-impl Coverage {
-    /// Of two parts.
-    pub fn add(&mut self, other: &Self) {
-        self.histories += other.histories;
-        self.points += other.points;
-        self.sampled_points += other.sampled_points;
-        self.ways += other.ways;
-        self.checked += other.checked;
-        self.states += other.states;
-        self.nested += other.nested;
-        self.recovered += other.recovered;
-        self.finished &= other.finished;
-    }
-
-    /// What came after `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            histories: self.histories - before.histories,
-            points: self.points - before.points,
-            sampled_points: self.sampled_points - before.sampled_points,
-            ways: self.ways - before.ways,
-            checked: self.checked - before.checked,
-            states: self.states - before.states,
-            nested: self.nested - before.nested,
-            recovered: self.recovered - before.recovered,
-            finished: self.finished,
-        }
-    }
-
-    /// Whether every history within the bounds was run, with every subset at every point.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.finished && self.sampled_points == 0
-    }
-
-    fn count(&mut self, counts: Counts) {
-        self.points += counts.points;
-        self.sampled_points += counts.sampled_points;
-        self.ways += counts.ways;
-    }
-}
-
-/// A crash: when, and what survived.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Crash {
-    /// The I/O before which the power failed, counted from the moment at which the database was opened.
-    pub io: u64,
-    /// What survived of what was not durable.
-    pub survivors: Survivors,
-}
-
-/// Something that must not be.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
-    /// How the database was opened.
-    pub setting: Setting,
-    /// Pages of the stage.
-    pub pages: usize,
-    /// What was done.
-    pub history: History,
-    /// The crash in it, and those in the recoveries after it.
-    pub crashes: Vec<Crash>,
-    /// What is wrong then.
-    pub violation: Violation,
-}
-
-/// A set of numbers that are as good as random already.
-struct Numbers(Vec<Mutex<HashSet<u128>>>);
-
-/// Threads wait for each other less often when the set is cut into so many parts.
-const PARTS: u64 = 64;
-
-impl Numbers {
-    fn new() -> Self {
-        Self((0..PARTS).map(|_| Mutex::default()).collect())
-    }
-
-    /// Whether it was not there yet.
-    fn insert(&self, number: u128) -> bool {
-        let part = usize::try_from((number >> 64) % u128::from(PARTS)).unwrap_or(0);
-        self.0[part].lock().insert(number)
-    }
-}
+/// Random histories of each length.
+const RANDOM: u64 = 50;
 
 /// An exploration under way.
 pub struct Explorer {
-    plan: Plan,
-    stage: Stage,
-    /// States by their bytes.
-    states: Numbers,
+    pub(super) plan: Plan,
+    pub(super) stage: Stage,
     /// States by their bytes, what must be there, and how deep the crashes inside their recovery go.
-    checked: Numbers,
-    recovered: Numbers,
+    pub(super) checked: Numbers,
+    pub(super) states: Numbers,
+    pub(super) recovered: Numbers,
     coverage: Mutex<Coverage>,
     stop: AtomicBool,
     next: AtomicU64,
@@ -176,7 +53,7 @@ impl Explorer {
     /// None but those of a broken engine.
     pub fn new(plan: Plan) -> Result<Self> {
         Ok(Self {
-            stage: Stage::set(plan.setting, plan.bounds.pages)?,
+            stage: Stage::set(plan.setting, plan.bounds)?,
             plan,
             states: Numbers::new(),
             checked: Numbers::new(),
@@ -205,7 +82,15 @@ impl Explorer {
 
     /// The histories of so many steps that are the shard's.
     fn histories(&self, lengths: RangeInclusive<usize>) -> impl Iterator<Item = History> + '_ {
-        let numbered = all(self.plan.bounds, lengths).zip(0..);
+        let bounds = self.plan.bounds;
+        let all: Box<dyn Iterator<Item = History>> = match self.plan.kind {
+            Kind::Crashes | Kind::Faults => Box::new(all(bounds, lengths)),
+            Kind::Long => Box::new(lengths.flat_map(move |length| {
+                let seeds = (0..RANDOM).map(move |seed| seed << 8 | length as u64);
+                seeds.map(move |seed| random(bounds, length * LONGER, seed))
+            })),
+        };
+        let numbered = all.zip(0..);
         numbered.filter(|(_, number)| self.is_mine(*number)).map(|(history, _)| history)
     }
 
@@ -236,7 +121,11 @@ impl Explorer {
                 self.coverage.lock().finished = false;
                 return;
             }
-            if let Err(failure) = self.explore(&history) {
+            let explored = match self.plan.kind {
+                Kind::Crashes | Kind::Long => self.explore(&history),
+                Kind::Faults => self.strike(&history),
+            };
+            if let Err(failure) = explored {
                 self.note(*failure);
                 self.stop();
             }
@@ -252,22 +141,20 @@ impl Explorer {
         }
     }
 
-    fn explore(&self, history: &History) -> std::result::Result<(), Box<Failure>> {
+    /// Tries each crash of a history: of its last step, or, if it is a long one, of all.
+    pub(super) fn explore(&self, history: &History) -> std::result::Result<(), Box<Failure>> {
         let disk = self.stage.disk();
-        let probe = Probe::new(&disk);
+        let probe = Probe::new(&disk, self.plan.depth > 0);
         let options = self.plan.setting.options();
         let ran = guarded(|| {
-            let ran = self.stage.run(history, &options, probe.watched(), probe.as_ref());
+            let whole = self.plan.kind == Kind::Long;
+            let ran = self.stage.run(history, &options, probe.watched(), probe.as_ref(), whole);
             ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
         });
         let (left, counts) = probe.take();
         let mut coverage = Coverage { histories: 1, finished: true, ..Coverage::default() };
         coverage.count(counts);
-        let failed = |violation| {
-            let (setting, history) = (self.plan.setting, history.clone());
-            let pages = self.plan.bounds.pages;
-            Box::new(Failure { setting, pages, history, crashes: Vec::new(), violation })
-        };
+        let failed = |violation| self.failed(history, violation);
         ran.map_err(failed)?;
         for left in left {
             let mut crashes = Vec::new();
@@ -276,75 +163,23 @@ impl Explorer {
                 return Err(Box::new(Failure { crashes, ..*failed(violation) }));
             }
         }
-        self.coverage.lock().add(&coverage);
+        self.add(&coverage);
         Ok(())
     }
 
-    /// Recovers a state and checks it, and those left inside its recovery down to `depth`. On failure `crashes` is
-    /// the way to it, the last crash first.
-    fn check(
-        &self,
-        left: Left<Expected>,
-        depth: usize,
-        coverage: &mut Coverage,
-        crashes: &mut Vec<Crash>,
-    ) -> std::result::Result<(), Violation> {
-        // What was checked without crashing its recovery is no reason not to crash that now.
-        if !self.checked.insert(left.fingerprint ^ of((depth, &left.expected))) {
-            return Ok(());
-        }
-        coverage.checked += 1;
-        coverage.nested += u64::from(depth < self.plan.depth);
-        coverage.states += u64::from(self.states.insert(left.fingerprint));
-        let setting = &self.plan.setting;
-        let crash = |crashes: &mut Vec<Crash>, violation| {
-            crashes.push(Crash { io: left.io, survivors: left.survivors.clone() });
-            violation
-        };
-        let disk = left.disk.crash(&Survivors::All);
-        let options = setting.options();
-        let state = recover(&options, Arc::new(disk.clone()), &left.expected)
-            .map_err(|violation| crash(crashes, violation))?;
-        let durable = disk.crash(&Survivors::None);
-        if self.recovered.insert(durable.fingerprint() ^ of(&state)) {
-            coverage.recovered += 1;
-            go_on(setting, &durable, &state).map_err(|violation| crash(crashes, violation))?;
-        }
-        if depth == 0 {
-            return Ok(());
-        }
-        let expected: Expected = Arc::from([state]);
-        for inner in self.inside(&left.disk, &expected, coverage) {
-            self.check(inner, depth - 1, coverage, crashes)
-                .map_err(|violation| crash(crashes, violation))?;
-        }
-        Ok(())
+    pub(super) fn add(&self, coverage: &Coverage) {
+        self.coverage.lock().add(coverage);
     }
 
-    /// The states that crashes inside the recovery of `disk` leave.
-    fn inside(
-        &self,
-        disk: &SimDisk,
-        expected: &Expected,
-        coverage: &mut Coverage,
-    ) -> Vec<Left<Expected>> {
-        let disk = disk.crash(&Survivors::All);
-        let probe = Probe::new(&disk);
-        probe.expect(Arc::clone(expected));
-        // It has been recovered before, without anybody watching.
-        let recovered = recover(&self.plan.setting.options(), probe.watched(), expected);
-        assert!(recovered.is_ok(), "the same disk gives the same recovery: {recovered:?}");
-        probe.look();
-        let (left, counts) = probe.take();
-        coverage.count(counts);
-        left
+    /// A failure before any crash.
+    pub(super) fn failed(&self, history: &History, violation: Violation) -> Box<Failure> {
+        let Plan { setting, bounds, .. } = self.plan;
+        let history = history.clone();
+        Box::new(Failure { setting, bounds, history, harm: None, crashes: Vec::new(), violation })
     }
-}
 
-/// A number for it.
-fn of(value: impl Hash) -> u128 {
-    let lane = |seed: u64| {
-        BuildHasherDefault::<std::hash::DefaultHasher>::default().hash_one((seed, &value))
-    };
-    u128::from(lane(1)) << 64 | u128::from(lane(2))
+    /// Whether the recovery of a disk is seen for the first time.
+    pub(super) fn first_recovery_of(&self, disk: &SimDisk, expected: &Expected) -> bool {
+        self.checked.insert(disk.fingerprint() ^ of(("struck", expected)))
+    }
 }

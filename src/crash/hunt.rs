@@ -3,7 +3,7 @@
 //! A lab that finds nothing proves nothing, unless it finds what is known to be there. So each rule that can be broken
 //! ([`Sabotage`]) is broken once, and must be found; those that break nothing must raise no alarm.
 
-use super::explore::Failure;
+use super::plan::Failure;
 use crate::config::Sabotage;
 
 /// What came of a hunt.
@@ -31,14 +31,16 @@ pub fn expectation(hunted: &Hunted) -> bool {
 /// None but those of a broken engine.
 #[cfg(feature = "sabotage")]
 pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> crate::error::Result<Hunted> {
-    use super::explore::{Explorer, Plan};
-    use super::history::{Bounds, MOST_TRANSACTIONS};
-    use super::replay::minimised;
-    use super::world::{Level, Setting};
+    use super::explore::Explorer;
+    use super::history::{Bounds, MOST_TRANSACTIONS, Vocabulary};
+    use super::plan::{Kind, Plan};
+    use super::setting::{Level, Setting};
+    use super::shrink::minimised;
     use crate::config::{Broken, TornPageProtection};
     use crate::disk::SectorSize;
 
-    let bounds = Bounds { transactions: MOST_TRANSACTIONS, pages: 2 };
+    let bounds =
+        Bounds { transactions: MOST_TRANSACTIONS, pages: 2, vocabulary: Vocabulary::Records };
     let mut explorers = Vec::new();
     for (level, protection) in [
         (Level::L0, TornPageProtection::DoubleWrite),
@@ -50,7 +52,8 @@ pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> crate::error::R
     ] {
         let sound = level.setting(protection, SectorSize::Bytes512);
         let setting = Setting { broken: Broken::rule(sabotage), ..sound };
-        let plan = Plan { setting, bounds, depth: 1, shard: 0, shards: 1, threads };
+        let plan =
+            Plan { setting, bounds, kind: Kind::Crashes, depth: 1, shard: 0, shards: 1, threads };
         explorers.push((format!("{}, {}", level.name(), protection.name()), Explorer::new(plan)?));
     }
     let states = |explorers: &[(String, Explorer)]| {

@@ -2,32 +2,50 @@
 //!
 //! ```text
 //!   history   what is done: all short histories, each step a crash point with all its I/Os
-//!   world     does it, on the engine; knows at each moment what a crash must leave
+//!   stage     the database on which it is done, and `setting`, how it is opened and what its disk may do
+//!   world     does it, on the engine; `model` knows at each moment what a crash must leave
 //!   probe     watches the disk: at each I/O, all the states that it may be left in
 //!   survivors which those are: every subset of the changes that are not durable
 //!   oracle    recovers a state, and compares it with the model
-//!   explore   all of it, on all processors, each state once; crashes inside recovery, too
+//!   check     crashes inside that recovery, too
+//!   faults    each call fails, and `silent`: lies, or bits rot
+//!   explore   all of it, on all processors, each state once
+//!   replay    a failure once more, line by line; `shrink` makes it smaller before
 //! ```
 //!
 //! It claims no more than it has tried: [`Coverage`] counts, and says whether that is complete within its bounds.
 //! The disk is [`crate::disk::SimDisk`]; what a power failure may do to it is declared ([`crate::disk::PowerFailure`]).
 
+mod check;
 mod explore;
+mod faults;
+mod harm;
 mod history;
 mod hunt;
 mod model;
+mod numbers;
 mod oracle;
+mod plan;
 mod probe;
 mod replay;
+mod setting;
+mod shrink;
+mod silent;
+mod stage;
 mod survivors;
 mod world;
 
-pub use explore::{Coverage, Crash, Explorer, Failure, Plan};
-pub use history::{Bounds, History, MOST_PAGES, MOST_TRANSACTIONS, Step, all};
+pub use explore::Explorer;
+pub use harm::{Harm, Struck};
+pub use history::{
+    Action, Bounds, History, MOST_PAGES, MOST_TRANSACTIONS, Page, Step, Vocabulary, all, random,
+};
 #[cfg(feature = "sabotage")]
 pub use hunt::hunt;
 pub use hunt::{Hunted, expectation};
-pub use model::State;
+pub use model::{Promise, State};
 pub use oracle::{Clause, Violation};
-pub use replay::{Fate, Line, Pended, Replayed, minimised, replay};
-pub use world::{Level, Setting};
+pub use plan::{Coverage, Crash, Failure, Kind, Plan};
+pub use replay::{Fate, Line, Pended, Replayed, replay};
+pub use setting::{Level, Setting};
+pub use shrink::{minimised, shortened};

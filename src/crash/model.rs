@@ -1,31 +1,40 @@
 //! What must be there after a crash: the model that a recovered database is compared with, in full.
 //!
-//! A [`State`] is all that users can see at page level: which pages are in use, and which records are on them. The
-//! model holds the state of all acknowledged commits, and what each transaction under way has changed:
+//! A [`State`] is all that users can see at page level: which pages are in use, which records are on them, and which
+//! transactions are in doubt. What transactions do for good becomes durable in the order of the log: at a crash
+//! all of it up to some place is there, and nothing after that. What was acknowledged lies before that place.
 //!
 //! ```text
-//!   acknowledged ──── T1's changes ──── commit is called ──── commit returns
-//!        A                                A or A+T1               A+T1
+//!   acknowledged ──┬── T1 commits, deferred ──┬── T2's nested top action ends ──┬── T3's commit is called
+//!   after a crash: A                        A+T1                             A+T1+T2                A+T1+T2+T3
+//!                                                       … which returns: only that, from now on ───────┘
 //! ```
 //!
-//! Invariant: transactions under way change different records (their locks see to it), so the order in which their
-//! changes are laid over the acknowledged state makes no difference.
+//! Invariant: transactions under way change different records and different pages (their locks see to it), so the
+//! order in which their changes are laid over each other makes no difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{PageId, SlotId};
 use crate::page::{self, PageKind, PageState, SlotState};
+use crate::sync::Arc;
 
-/// Pages in use, and the records on each.
+/// Pages in use, with the records of each.
+type Pages = BTreeMap<PageId, BTreeMap<SlotId, Vec<u8>>>;
+
+/// Pages in use, the records on each, and the global ids of transactions in doubt.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct State(BTreeMap<PageId, BTreeMap<SlotId, Vec<u8>>>);
+pub struct State {
+    pages: Pages,
+    in_doubt: BTreeSet<Vec<u8>>,
+}
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (page, records)) in self.0.iter().enumerate() {
+        for (number, (page, records)) in self.pages.iter().enumerate() {
             let separator = if number == 0 { "" } else { "; " };
             write!(f, "{separator}{page}:")?;
             if records.is_empty() {
@@ -34,6 +43,9 @@ impl fmt::Display for State {
             for (slot, bytes) in records {
                 write!(f, " {slot}={}", bytes.escape_ascii())?;
             }
+        }
+        for global_id in &self.in_doubt {
+            write!(f, "; {} in doubt", global_id.escape_ascii())?;
         }
         Ok(())
     }
@@ -57,39 +69,212 @@ impl State {
                 pages.insert(page, live.map(|(slot, _, bytes)| (slot, bytes.to_vec())).collect());
             }
         }
-        Ok(Self(pages))
+        let in_doubt = db.prepared().into_iter().map(|prepared| prepared.global_id).collect();
+        Ok(Self { pages, in_doubt })
     }
 
     /// The record's bytes, if it is there.
     #[must_use]
     pub fn record(&self, page: PageId, slot: SlotId) -> Option<&[u8]> {
-        self.0.get(&page)?.get(&slot).map(Vec::as_slice)
+        self.pages.get(&page)?.get(&slot).map(Vec::as_slice)
     }
 
     /// The first page in use that has a record, and that record's slot.
     #[must_use]
     pub fn any_record(&self) -> Option<(PageId, SlotId)> {
-        self.0.iter().find_map(|(page, records)| Some((*page, *records.keys().next()?)))
+        self.pages.iter().find_map(|(page, records)| Some((*page, *records.keys().next()?)))
+    }
+
+    /// The global ids of the transactions in doubt.
+    #[must_use]
+    pub fn in_doubt(&self) -> &BTreeSet<Vec<u8>> {
+        &self.in_doubt
+    }
+
+    /// The same, with nothing in doubt.
+    #[must_use]
+    pub fn without_doubt(mut self) -> Self {
+        self.in_doubt.clear();
+        self
+    }
+
+    /// Pages on which the two differ.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> BTreeSet<PageId> {
+        let all = self.pages.keys().chain(other.pages.keys());
+        all.filter(|page| self.pages.get(page) != other.pages.get(page)).copied().collect()
     }
 
     /// Makes a change.
     pub fn apply(&mut self, change: &Change) {
-        let Change { page, slot, bytes } = change;
-        let records = self.0.entry(*page).or_default();
-        match bytes {
-            Some(bytes) => drop(records.insert(*slot, bytes.clone())),
-            None => drop(records.remove(slot)),
+        match change {
+            Change::Record { page, slot, bytes: Some(bytes) } => {
+                self.pages.entry(*page).or_default().insert(*slot, bytes.clone());
+            }
+            Change::Record { page, slot, bytes: None } => {
+                self.pages.entry(*page).or_default().remove(slot);
+            }
+            Change::Allocated(page) => {
+                self.pages.insert(*page, BTreeMap::new());
+            }
+            Change::Freed(page) => {
+                self.pages.remove(page);
+            }
         }
     }
 }
 
-/// A record as somebody left it.
+/// What may be there after a crash, and what of it is decided.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Promise {
+    /// What is there.
+    pub state: State,
+    /// What is there once all transactions in doubt have been rolled back.
+    pub rolled_back: State,
+}
+
+/// What may be there after a crash: one of these.
+pub type Expected = Arc<[Promise]>;
+
+/// A change of what users see.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Change {
+pub enum Change {
+    /// A record as somebody left it.
+    Record {
+        /// Where.
+        page: PageId,
+        /// Where there.
+        slot: SlotId,
+        /// Its bytes now; `None` if it was deleted.
+        bytes: Option<Vec<u8>>,
+    },
+    /// The page is in use.
+    Allocated(PageId),
+    /// The page is not in use any more, with all its records.
+    Freed(PageId),
+}
+
+impl Change {
     /// Where.
-    pub page: PageId,
-    /// Where there.
-    pub slot: SlotId,
-    /// Its bytes now; `None` if it was deleted.
-    pub bytes: Option<Vec<u8>>,
+    #[must_use]
+    pub fn page(&self) -> PageId {
+        match self {
+            Self::Record { page, .. } | Self::Allocated(page) | Self::Freed(page) => *page,
+        }
+    }
+}
+
+/// What somebody does for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// These changes stay: of a commit, or of a nested top action.
+    Done(Vec<Change>),
+    /// A transaction is in doubt, under this global id.
+    Prepared(Vec<u8>, Vec<Change>),
+    /// The transaction in doubt has committed.
+    Committed(Vec<u8>),
+    /// The transaction in doubt has been rolled back.
+    RolledBack(Vec<u8>),
+}
+
+/// What is committed, and what is in doubt.
+#[derive(Clone, Default)]
+struct Image {
+    committed: State,
+    in_doubt: BTreeMap<Vec<u8>, Vec<Change>>,
+}
+
+impl Image {
+    fn apply(&mut self, outcome: &Outcome) {
+        let done = match outcome {
+            Outcome::Done(changes) => Some(changes.clone()),
+            Outcome::Prepared(global_id, changes) => {
+                self.in_doubt.insert(global_id.clone(), changes.clone());
+                None
+            }
+            Outcome::Committed(global_id) => self.in_doubt.remove(global_id),
+            Outcome::RolledBack(global_id) => {
+                self.in_doubt.remove(global_id);
+                None
+            }
+        };
+        done.iter().flatten().for_each(|change| self.committed.apply(change));
+    }
+
+    fn promise(&self) -> Promise {
+        let rolled_back = self.committed.clone();
+        let mut state = rolled_back.clone();
+        self.in_doubt.values().flatten().for_each(|change| state.apply(change));
+        state.in_doubt = self.in_doubt.keys().cloned().collect();
+        Promise { state, rolled_back }
+    }
+}
+
+/// What was promised.
+#[derive(Clone, Default)]
+pub struct Model {
+    acknowledged: Image,
+    /// How much of what was done was acknowledged.
+    count: u64,
+    /// What may be durable or not, in the order of the log.
+    pending: Vec<Outcome>,
+}
+
+impl Model {
+    /// All of this is there.
+    #[must_use]
+    pub fn new(committed: State) -> Self {
+        let acknowledged = Image { committed, in_doubt: BTreeMap::new() };
+        Self { acknowledged, count: 0, pending: Vec::new() }
+    }
+
+    /// What may be there after a crash now.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        let mut image = self.acknowledged.clone();
+        let mut promises = vec![image.promise()];
+        for outcome in &self.pending {
+            image.apply(outcome);
+            promises.push(image.promise());
+        }
+        promises.dedup();
+        promises.into()
+    }
+
+    /// Something is being done for good, which may be durable or not; gives how much has been done then.
+    pub fn push(&mut self, outcome: Outcome) -> u64 {
+        self.pending.push(outcome);
+        self.done()
+    }
+
+    /// How much has been done for good.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.count + self.pending.len() as u64
+    }
+
+    /// How much had been done when the page was changed last by what is not acknowledged yet; 0 if it was not.
+    #[must_use]
+    pub fn last_change_of(&self, page: PageId) -> u64 {
+        let changes = |outcome: &Outcome| match outcome {
+            Outcome::Done(changes) => changes.iter().any(|change| change.page() == page),
+            _ => false,
+        };
+        let last = self.pending.iter().rposition(changes);
+        last.map_or(0, |last| self.count + last as u64 + 1)
+    }
+
+    /// What was pushed last has not happened.
+    pub fn take_back(&mut self) {
+        self.pending.pop();
+    }
+
+    /// So much of what was done is durable.
+    pub fn acknowledge(&mut self, done: u64) {
+        while self.count < done && !self.pending.is_empty() {
+            let outcome = self.pending.remove(0);
+            self.acknowledged.apply(&outcome);
+            self.count += 1;
+        }
+    }
 }

@@ -14,13 +14,14 @@
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
-use super::model::{Change, State};
-use super::world::{Expected, Setting};
+use super::model::{Change, Expected, Promise, State};
+use super::setting::Setting;
 use crate::db::{Db, Options};
 use crate::disk::{Disk, SimDisk, Survivors};
 use crate::error::{Error, Result};
 use crate::page;
 use crate::sync::Arc;
+use crate::tables::TransactionState;
 
 /// What is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +49,12 @@ pub enum Clause {
     Again,
     /// Work goes on afterwards.
     Afterwards,
+    /// An error tells of the fault of the disk, and of nothing else.
+    Tells,
+    /// After a failed sync nothing more is acknowledged.
+    Final,
+    /// A silent fault of the disk is noticed, where something could tell.
+    Noticed,
 }
 
 impl Clause {
@@ -62,6 +69,9 @@ impl Clause {
             Self::Settled => "settled",
             Self::Again => "again",
             Self::Afterwards => "afterwards",
+            Self::Tells => "tells",
+            Self::Final => "final",
+            Self::Noticed => "noticed",
         }
     }
 }
@@ -78,6 +88,11 @@ impl fmt::Display for Clause {
             }
             Self::Again => "recovering again must change nothing",
             Self::Afterwards => "work must go on afterwards",
+            Self::Tells => "an error must tell of the disk's fault, and of nothing else",
+            Self::Final => {
+                "after a failed sync nothing more may be acknowledged until the next restart"
+            }
+            Self::Noticed => "a silent fault of the disk must be noticed where something can tell",
         })
     }
 }
@@ -90,7 +105,7 @@ impl fmt::Display for Violation {
 
 pub type Checked<T> = std::result::Result<T, Violation>;
 
-fn violated<T>(clause: Clause, found: impl Into<String>) -> Checked<T> {
+pub fn violated<T>(clause: Clause, found: impl Into<String>) -> Checked<T> {
     Err(Violation { clause, found: found.into() })
 }
 
@@ -112,27 +127,30 @@ pub fn guarded<T>(attempt: impl FnOnce() -> Checked<T>) -> Checked<T> {
     })
 }
 
-/// Recovers what is on `disk`; gives the state, which is one of those `expected`.
+/// Recovers what is on `disk`; gives what is there, which is one of what is `expected`.
 ///
 /// # Errors
 /// What is wrong with it (clauses 1 to 3).
-pub fn recover(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<State> {
+pub fn recover(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<Promise> {
     guarded(|| recovered(options, disk, expected))
 }
 
-fn recovered(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<State> {
+fn recovered(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<Promise> {
     let db = fine(Clause::Opens, options.open_on(disk))?;
     let state = fine(Clause::State, State::of(&db))?;
-    if !expected.contains(&state) {
-        let possible: Vec<String> = expected.iter().map(|state| format!("[{state}]")).collect();
+    let Some(kept) = expected.iter().find(|promise| promise.state == state) else {
+        let possible: Vec<String> =
+            expected.iter().map(|promise| format!("[{}]", promise.state)).collect();
         return violated(Clause::State, format!("[{state}] instead of {}", possible.join(" or ")));
-    }
+    };
     settled(&db)?;
-    Ok(state)
+    Ok(kept.clone())
 }
 
 fn settled(db: &Db) -> Checked<()> {
-    if let Some((txn, entry)) = db.transaction_table().iter().next() {
+    let under_way = |state| !matches!(state, TransactionState::Prepared);
+    let table = db.transaction_table();
+    if let Some((txn, entry)) = table.iter().find(|(_, entry)| under_way(entry.state)) {
         return violated(Clause::Settled, format!("{txn} is {}", entry.state));
     }
     let durable = db.stats().flushed_lsn;
@@ -148,27 +166,47 @@ fn settled(db: &Db) -> Checked<()> {
 }
 
 /// Checks that what was recovered stays so, and that work goes on (clauses 4 and 5). `disk` is what is durable after
-/// the recovery, `state` what was there then.
+/// the recovery, `promise` what was there then.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn go_on(setting: &Setting, disk: &SimDisk, state: &State) -> Checked<()> {
-    guarded(|| gone_on(setting, disk, state))
+pub fn go_on(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()> {
+    guarded(|| gone_on(setting, disk, promise))
 }
 
-fn gone_on(setting: &Setting, disk: &SimDisk, state: &State) -> Checked<()> {
-    let open = |disk: &SimDisk| setting.options().open_on(Arc::new(disk.clone()));
-    let disk = disk.crash(&Survivors::All);
-    let db = fine(Clause::Again, open(&disk))?;
+fn gone_on(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()> {
+    if !promise.state.in_doubt().is_empty() {
+        let disk = disk.crash(&Survivors::All);
+        let decide = |db: &Db, global_id: &[u8]| db.rollback_prepared(global_id);
+        worked_on(setting, &disk, &promise.state, &promise.rolled_back, decide)?;
+    }
+    let decide = |db: &Db, global_id: &[u8]| db.commit_prepared(global_id).map(drop);
+    let committed = promise.state.clone().without_doubt();
+    worked_on(setting, &disk.crash(&Survivors::All), &promise.state, &committed, decide)
+}
+
+/// Recovers again, decides upon all that is in doubt, and goes on working; `state` is there at first, `decided` then.
+fn worked_on(
+    setting: &Setting,
+    disk: &SimDisk,
+    state: &State,
+    decided: &State,
+    decide: impl Fn(&Db, &[u8]) -> Result<()>,
+) -> Checked<()> {
+    let open = || setting.options().open_on(Arc::new(disk.clone()));
+    let db = fine(Clause::Again, open())?;
     let again = fine(Clause::Again, State::of(&db))?;
     if again != *state {
         return violated(Clause::Again, format!("[{again}], and [{state}] before"));
     }
-    let mut state = state.clone();
+    for global_id in state.in_doubt() {
+        fine(Clause::Afterwards, decide(&db, global_id))?;
+    }
+    let mut state = decided.clone();
     fine(Clause::Afterwards, work(&db, &mut state))?;
     fine(Clause::Afterwards, db.checkpoint())?;
     fine(Clause::Afterwards, db.close())?;
-    let db = fine(Clause::Afterwards, open(&disk))?;
+    let db = fine(Clause::Afterwards, open())?;
     let found = fine(Clause::Afterwards, State::of(&db))?;
     if found != state {
         return violated(Clause::Afterwards, format!("[{found}] instead of [{state}]"));
@@ -189,7 +227,7 @@ fn work(db: &Db, state: &mut State) -> Result<()> {
     bytes[0] = b'#';
     let inserted = txn.insert_record(page, b"new")?;
     txn.commit()?;
-    state.apply(&Change { page, slot, bytes: Some(bytes) });
-    state.apply(&Change { page, slot: inserted, bytes: Some(b"new".to_vec()) });
+    state.apply(&Change::Record { page, slot, bytes: Some(bytes) });
+    state.apply(&Change::Record { page, slot: inserted, bytes: Some(b"new".to_vec()) });
     Ok(())
 }

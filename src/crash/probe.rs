@@ -1,13 +1,14 @@
 //! Watches a disk, and notes every state that it may be left in.
 //!
-//! Before each call that changes something, and once more at the end, the power might fail: the states that the
-//! disk may then be left in are made at once (each shares its blocks with the others), and kept with what has to be
+//! Before each call that changes something, and once more at the end, the power might fail, or the process die: the
+//! states that the disk may then be left in are made at once (each shares its blocks with the others), and kept with what has to be
 //! there after recovery. Who made the calls goes on as if nothing had happened.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::model::Expected;
+use super::stage::Watch;
 use super::survivors::{COMPLETE, ways};
-use super::world::{Expected, Watch};
 use crate::disk::{Call, SimDisk, Survivors, WatchedDisk, Watcher};
 use crate::error::Result;
 use crate::sync::{Arc, Mutex};
@@ -20,8 +21,8 @@ pub struct Left<E> {
     pub fingerprint: u128,
     /// The I/O before which the power failed.
     pub io: u64,
-    /// What survived of what was not durable.
-    pub survivors: Survivors,
+    /// What survived of what was not durable; `None` if only the process died.
+    pub survivors: Option<Survivors>,
     /// What must be there after recovery.
     pub expected: E,
 }
@@ -40,6 +41,8 @@ pub struct Counts {
 /// Watches a simulated disk.
 pub struct Probe<E> {
     disk: SimDisk,
+    /// Whether the process may die, too, while the power stays.
+    kills: bool,
     seen: Mutex<Seen<E>>,
 }
 
@@ -55,8 +58,9 @@ struct Seen<E> {
 }
 
 impl<E: Clone + Send + 'static> Probe<E> {
-    /// Watches `disk`; nothing is noted before [`Probe::expect`] is called.
-    pub fn new(disk: &SimDisk) -> Arc<Self> {
+    /// Watches `disk`; nothing is noted before [`Probe::expect`] is called. With `kills` it also notes what a process
+    /// leaves that dies while the power stays.
+    pub fn new(disk: &SimDisk, kills: bool) -> Arc<Self> {
         let seen = Seen {
             expected: None,
             known: BTreeSet::new(),
@@ -64,7 +68,7 @@ impl<E: Clone + Send + 'static> Probe<E> {
             left: Vec::new(),
             counts: Counts::default(),
         };
-        Arc::new(Self { disk: disk.clone(), seen: Mutex::new(seen) })
+        Arc::new(Self { disk: disk.clone(), kills, seen: Mutex::new(seen) })
     }
 
     /// The disk, watched.
@@ -103,9 +107,14 @@ impl<E: Clone + Send + 'static> Probe<E> {
         seen.counts.sampled_points += u64::from(!ways.complete);
         let is_first = seen.fingerprints.is_empty();
         let nothing = is_first.then(|| Survivors::Parts(BTreeMap::new()));
-        for survivors in nothing.into_iter().chain(ways.survivors) {
+        let killed = (self.kills && !pending.is_empty()).then_some(None);
+        let power = nothing.into_iter().chain(ways.survivors).map(Some);
+        for survivors in power.chain(killed) {
             seen.counts.ways += 1;
-            let disk = self.disk.crash(&survivors);
+            let disk = match &survivors {
+                Some(survivors) => self.disk.crash(survivors),
+                None => self.disk.kill(),
+            };
             let fingerprint = disk.fingerprint();
             if seen.fingerprints.insert(fingerprint) {
                 let expected = expected.clone();
@@ -156,7 +165,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.create("file").unwrap().write_at(0, &[1; 1024]).unwrap();
         let disk = disk.crash(&Survivors::All);
-        let probe = Probe::new(&disk);
+        let probe = Probe::new(&disk, false);
         let file = probe.watched().open("file").unwrap();
         file.write_at(0, &[2; 1024]).unwrap();
         assert_eq!(probe.take().0.len(), 0, "nothing is expected yet");

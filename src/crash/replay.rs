@@ -6,15 +6,17 @@
 
 use std::fmt;
 
-use super::explore::{Crash, Failure};
+use super::faults::{perform, recover_or_refuse};
+use super::harm::Harm;
 use super::history::Step;
-use super::model::State;
-use super::oracle::{Clause, Violation, go_on, guarded, recover};
+use super::model::{Expected, State};
+use super::oracle::{Checked, Clause, Violation, go_on, guarded, recover};
+use super::plan::{Crash, Failure};
 use super::probe::changes_something;
-use super::world::{Expected, Stage, Watch};
+use super::stage::{Stage, Watch};
 use crate::db::Options;
 use crate::disk::{
-    Call, Disk, Metadata, Part, Pending, PendingKind, SimDisk, Survivors, WatchedDisk, Watcher,
+    Call, Disk, Part, Pending, PendingKind, SimDisk, Survivors, WatchedDisk, Watcher,
 };
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -36,10 +38,12 @@ pub enum Line {
         /// Which, in words.
         call: String,
     },
-    /// The power fails.
+    /// The power fails, or the process dies.
     Crash {
         /// Before this I/O.
         io: u64,
+        /// Whether only the process dies: the kernel keeps everything.
+        process_only: bool,
         /// What had not been durable, and what became of it.
         pending: Vec<Pended>,
     },
@@ -65,12 +69,15 @@ pub enum Fate {
     Survived(Part),
     /// It is not.
     Lost,
+    /// It is still in the kernel's cache, and nowhere else.
+    Kept,
 }
 
 impl fmt::Display for Fate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lost => f.write_str("lost"),
+            Self::Kept => f.write_str("kept in the cache only"),
             Self::Survived(Part::Whole) => f.write_str("survived"),
             Self::Survived(Part::Prefix(bytes)) => {
                 write!(f, "torn: its first {bytes} bytes survived")
@@ -90,6 +97,9 @@ impl fmt::Display for Line {
             Self::Step(step) => write!(f, "{step}"),
             Self::Event(event) => write!(f, "{event}"),
             Self::Io { io, call } => write!(f, "I/O {io}: {call}"),
+            Self::Crash { io, process_only: true, .. } => {
+                write!(f, "the process dies before I/O {io}")
+            }
             Self::Crash { io, .. } => write!(f, "the power fails before I/O {io}"),
         }
     }
@@ -111,120 +121,120 @@ pub struct Replayed {
 /// [`Error::InvalidInput`] when a crash of it never comes: it was another engine's, or another history's.
 pub fn replay(failure: &Failure) -> Result<Replayed> {
     let lines = Arc::new(Mutex::new(Vec::new()));
-    let stage = Stage::set(failure.setting, failure.pages)?;
+    let stage = Stage::set(failure.setting, failure.bounds)?;
     let options = failure.setting.options().observer(Arc::new({
         let lines = Arc::clone(&lines);
         move |event: &Event| lines.lock().push(Line::Event(event.clone()))
     }));
-    let Some((first, others)) = failure.crashes.split_first() else {
-        return Ok(without_crash(failure, &stage, &options, &lines));
-    };
-    let record = |disk: &SimDisk, crash: &Crash| Recorder::begin(disk, crash, &lines);
-    let recorder = record(&stage.disk(), first);
-    // From the crash on every call fails, so the history does, too.
-    let _ = guarded(|| {
-        Ok(stage.run(&failure.history, &options, recorder.watched(), recorder.as_ref()))
-    });
-    let (mut disk, mut expected) = recorder.taken()?;
-    for crash in others {
-        let state =
-            recover(&failure.setting.options(), Arc::new(disk.crash(&Survivors::All)), &expected);
-        if let Ok(state) = state {
-            expected = Arc::from([state]);
+    let replay = Replay { failure, stage, options, lines };
+    let (expected, violation) = replay.run()?;
+    let expected = expected.iter().map(|promise| promise.state.clone()).collect();
+    let lines = std::mem::take(&mut *replay.lines.lock());
+    Ok(Replayed { lines, expected, violation })
+}
+
+/// A failure that is replayed.
+struct Replay<'f> {
+    failure: &'f Failure,
+    stage: Stage,
+    options: Options,
+    lines: Arc<Mutex<Vec<Line>>>,
+}
+
+impl Replay<'_> {
+    fn run(&self) -> Result<(Expected, Option<Violation>)> {
+        let Failure { harm, crashes, .. } = self.failure;
+        let never = Crash { io: u64::MAX, survivors: None };
+        let recorder = self.recorder(&self.stage.disk(), crashes.first().unwrap_or(&never));
+        if let Some(Harm::InHistory(fault)) = harm {
+            recorder.disk.inject(*fault);
         }
-        let recorder = record(&disk, crash);
-        recorder.expect(Arc::clone(&expected));
-        let _ = recover(&options, recorder.watched(), &expected);
-        recorder.end();
-        disk = recorder.taken()?.0;
+        // From the crash on every call fails, so the history does, too.
+        let ran = self.history(&recorder);
+        if crashes.is_empty() {
+            return Ok((Arc::from([]), ran.err()));
+        }
+        let (mut disk, mut expected) = recorder.taken()?;
+        if let Some(Harm::Rot { file, byte, bit }) = harm {
+            disk.flip_bit(file, *byte, *bit)?;
+        }
+        for (nth, (before, crash)) in crashes.iter().zip(&crashes[1..]).enumerate() {
+            (disk, expected) = self.crash_inside(&disk, &expected, before, crash, nth == 0)?;
+        }
+        let violation = self.judge(&disk, &expected);
+        Ok((expected, violation))
     }
-    let violation = judge(failure, &options, &disk, &expected, &lines);
-    let lines = std::mem::take(&mut *lines.lock());
-    Ok(Replayed { lines, expected: expected.to_vec(), violation })
-}
 
-/// What is wrong before any crash.
-fn without_crash(
-    failure: &Failure,
-    stage: &Stage,
-    options: &Options,
-    lines: &Arc<Mutex<Vec<Line>>>,
-) -> Replayed {
-    let never = Crash { io: u64::MAX, survivors: Survivors::None };
-    let recorder = Recorder::begin(&stage.disk(), &never, lines);
-    let ran = guarded(|| {
-        let ran = stage.run(&failure.history, options, recorder.watched(), recorder.as_ref());
-        ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
-    });
-    let lines = std::mem::take(&mut *lines.lock());
-    Replayed { lines, expected: Vec::new(), violation: ran.err() }
-}
-
-/// The last recovery, and what follows it.
-fn judge(
-    failure: &Failure,
-    options: &Options,
-    disk: &SimDisk,
-    expected: &Expected,
-    lines: &Arc<Mutex<Vec<Line>>>,
-) -> Option<Violation> {
-    lines.lock().push(Line::Opened);
-    let disk = disk.crash(&Survivors::All);
-    match recover(options, Arc::new(disk.clone()), expected) {
-        Err(violation) => Some(violation),
-        Ok(state) => go_on(&failure.setting, &disk.crash(&Survivors::None), &state).err(),
+    fn recorder(&self, disk: &SimDisk, crash: &Crash) -> Arc<Recorder> {
+        Recorder::begin(disk, crash, &self.lines)
     }
-}
 
-/// The same failure, with as little lost as will do: crashes inside recovery that need not be are left out, and what
-/// need not be lost survives.
-///
-/// # Errors
-/// Those of [`replay`].
-pub fn minimised(failure: &Failure) -> Result<Failure> {
-    let mut least = failure.clone();
-    least.violation = still_fails(failure)?.unwrap_or_else(|| failure.violation.clone());
-    for nth in (1..failure.crashes.len()).rev() {
-        let mut shorter = least.clone();
-        shorter.crashes.remove(nth);
-        keep_if_it_fails(&mut least, shorter);
-    }
-    for nth in 0..least.crashes.len() {
-        for id in not_whole(&least, nth)? {
-            let mut kept = least.clone();
-            if let Survivors::Parts(parts) = &mut kept.crashes[nth].survivors {
-                parts.insert(id, Part::Whole);
+    /// The history, up to the crash.
+    fn history(&self, recorder: &Arc<Recorder>) -> Checked<()> {
+        let Failure { harm, history, .. } = self.failure;
+        let (watched, watch) = (recorder.watched(), recorder.as_ref());
+        match harm {
+            None | Some(Harm::InRecovery(_)) => guarded(|| {
+                let ran = self.stage.run(history, &self.options, watched, watch, true);
+                ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
+            }),
+            Some(harm) => {
+                perform(&self.stage, history, &self.options, watched, watch, harm.kind()).map(drop)
             }
-            keep_if_it_fails(&mut least, kept);
         }
     }
-    Ok(least)
-}
 
-fn still_fails(failure: &Failure) -> Result<Option<Violation>> {
-    Ok(replay(failure)?.violation)
-}
-
-/// (A crash that never comes in the changed history is no failure.)
-fn keep_if_it_fails(least: &mut Failure, mut smaller: Failure) {
-    if let Ok(Some(violation)) = still_fails(&smaller) {
-        smaller.violation = violation;
-        *least = smaller;
+    /// A recovery, up to the crash inside it; gives what that left, and what must be there.
+    fn crash_inside(
+        &self,
+        disk: &SimDisk,
+        expected: &Expected,
+        before: &Crash,
+        crash: &Crash,
+        is_first: bool,
+    ) -> Result<(SimDisk, Expected)> {
+        let setting = &self.failure.setting;
+        let recovered = recover(&setting.options(), Arc::new(disk.kill()), expected);
+        let after = recovered.map_or(Arc::clone(expected), |promise| Arc::from([promise]));
+        let recorder = self.recorder(disk, crash);
+        let mut ends_well = true;
+        if let (true, Some(Harm::InRecovery(fault))) = (is_first, &self.failure.harm) {
+            recorder.disk.inject(*fault);
+            ends_well = false;
+        }
+        // What only the cache has may be lost until a recovery has ended.
+        let during = if before.survivors.is_none() { expected } else { &after };
+        recorder.expect(Arc::clone(during));
+        let done = recover(&self.options, recorder.watched(), expected);
+        if ends_well || done.is_ok() {
+            recorder.expect(after);
+        }
+        recorder.end();
+        recorder.taken()
     }
-}
 
-/// What did not survive the crash whole, the latest first: what is lost last is needed least.
-fn not_whole(failure: &Failure, nth: usize) -> Result<Vec<u64>> {
-    let lines = replay(failure)?.lines;
-    let crashes = lines.into_iter().filter_map(|line| match line {
-        Line::Crash { pending, .. } => Some(pending),
-        _ => None,
-    });
-    let pending = crashes.into_iter().nth(nth).unwrap_or_default().into_iter().rev();
-    // Where metadata keeps its order, one that is lost takes all later ones along.
-    let ordered = failure.setting.power.metadata == Metadata::Ordered;
-    let lost = pending.filter(|pended| pended.fate != Fate::Survived(Part::Whole));
-    Ok(lost.filter(|pended| !(ordered && pended.is_metadata)).map(|pended| pended.id).collect())
+    /// The last recovery, and what follows it.
+    fn judge(&self, disk: &SimDisk, expected: &Expected) -> Option<Violation> {
+        self.lines.lock().push(Line::Opened);
+        let Failure { harm, crashes, setting, .. } = self.failure;
+        let disk = disk.kill();
+        let struck = match harm {
+            Some(Harm::InRecovery(fault)) if crashes.len() == 1 => {
+                disk.inject(*fault);
+                true
+            }
+            Some(harm) => harm.is_silent(),
+            None => false,
+        };
+        if let (true, Some(harm)) = (struck, harm) {
+            let judged = guarded(|| recover_or_refuse(&self.options, &disk, expected, harm.kind()));
+            return judged.err();
+        }
+        match recover(&self.options, Arc::new(disk.clone()), expected) {
+            Err(violation) => Some(violation),
+            Ok(promise) => go_on(setting, &disk.crash(&Survivors::None), &promise).err(),
+        }
+    }
 }
 
 /// Watches a disk up to a crash.
@@ -244,7 +254,7 @@ struct Recorded {
 impl Recorder {
     fn begin(disk: &SimDisk, crash: &Crash, lines: &Arc<Mutex<Vec<Line>>>) -> Arc<Self> {
         lines.lock().push(Line::Opened);
-        let disk = disk.crash(&Survivors::All);
+        let disk = disk.kill();
         let (crash, lines) = (crash.clone(), Arc::clone(lines));
         Arc::new(Self { disk, crash, lines, state: Mutex::default() })
     }
@@ -262,16 +272,19 @@ impl Recorder {
         if state.expected.is_none() || self.disk.io_count() != self.crash.io {
             return false;
         }
-        let survivors = &self.crash.survivors;
+        let survivors = self.crash.survivors.as_ref();
         let pended = |pending: &Pending| Pended {
             id: pending.id,
             change: words(pending),
             is_metadata: !matches!(pending.kind, PendingKind::Sector { .. }),
-            fate: fate(pending.id, survivors),
+            fate: survivors.map_or(Fate::Kept, |survivors| fate(pending.id, survivors)),
         };
         let pending = self.disk.pending().iter().map(pended).collect();
-        self.lines.lock().push(Line::Crash { io: self.crash.io, pending });
-        state.taken = Some(self.disk.crash(survivors));
+        let process_only = survivors.is_none();
+        self.lines.lock().push(Line::Crash { io: self.crash.io, process_only, pending });
+        let left =
+            survivors.map_or_else(|| self.disk.kill(), |survivors| self.disk.crash(survivors));
+        state.taken = Some(left);
         true
     }
 

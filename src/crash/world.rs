@@ -1,325 +1,337 @@
-//! A history on the engine: the stage it begins on, and its steps, each with what must be there if the power fails
-//! in the middle of it.
-//!
-//! The stage is a database that was closed: pages P1, P2, … with a record for each transaction, filled with dots, and
-//! another page that no history touches.
+//! A history on the engine: its steps, each with what must be there if the power fails in the middle of it.
 
-use super::history::{History, MOST_TRANSACTIONS, Step};
-use super::model::{Change, State};
+use super::history::{Action, MOST_TRANSACTIONS, Page, Step};
+use super::model::{Change, Expected, Model, Outcome};
 use crate::checkpoint::Begun;
-use crate::config::{Broken, LogBlock, TornPageProtection};
-use crate::db::{Db, Options, Transaction};
-use crate::disk::{Disk, Metadata, PowerFailure, SectorSize, SimDisk, Survivors, Torn};
-use crate::error::Result;
-use crate::ids::{PageId, SlotId};
-use crate::sync::Arc;
-use crate::txn::Savepoint;
+use crate::db::{Db, Transaction};
+use crate::error::{Error, Result};
+use crate::ids::{Lsn, PageId, SlotId};
+use crate::txn::{CommitTicket, Savepoint};
 
-/// Bytes of a log segment: the smallest there are.
-const SEGMENT_BYTES: u64 = 65_536;
-/// Frames of the buffer pool: the fewest there may be.
-const FRAMES: usize = 16;
-
-/// What disks and file systems may do when the power fails, from little to much. Each level is explored on its own.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Level {
-    /// Sectors reach the disk in any order, each whole; names and lengths in the order of a journal.
-    L0,
-    /// A sector may also be torn: only its first or only its last bytes are new.
-    L1,
-    /// A torn sector may also be garbage. The log is padded, as it is made for such disks.
-    L2,
-    /// Sectors are whole; names and lengths survive each on their own until they are synced.
-    L3,
-}
-
-impl Level {
-    /// All levels.
-    pub const ALL: [Self; 4] = [Self::L0, Self::L1, Self::L2, Self::L3];
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::L0 => "L0",
-            Self::L1 => "L1",
-            Self::L2 => "L2",
-            Self::L3 => "L3",
-        }
-    }
-
-    /// What a power failure may do.
-    #[must_use]
-    pub fn power(self, sector: SectorSize) -> PowerFailure {
-        let torn = match self {
-            Self::L0 | Self::L3 => Torn::Never,
-            Self::L1 => Torn::PrefixOrSuffix,
-            Self::L2 => Torn::Garbage,
-        };
-        let metadata = if self == Self::L3 { Metadata::Independent } else { Metadata::Ordered };
-        PowerFailure { sector, torn, metadata }
-    }
-
-    /// The setting for a database on such a disk.
-    #[must_use]
-    pub fn setting(self, protection: TornPageProtection, sector: SectorSize) -> Setting {
-        let log_block = match self {
-            Self::L2 => LogBlock::Padded(sector.bytes() as u64),
-            _ => LogBlock::Rewritten,
-        };
-        Setting { protection, log_block, power: self.power(sector), broken: Broken::default() }
-    }
-}
-
-/// How the database is opened, and what the power may do to its disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Setting {
-    /// How torn pages are made whole.
-    pub protection: TornPageProtection,
-    /// Whether a durable block of the log may be written again.
-    pub log_block: LogBlock,
-    /// What a power failure may do.
-    pub power: PowerFailure,
-    /// The rule that is broken on purpose, if one is.
-    pub broken: Broken,
-}
-
-impl Setting {
-    /// Options to open the database with: no threads, no clock, so that the same steps make the same I/Os and
-    /// leave the same bytes.
-    ///
-    /// A page is a sector: on a disk that tears sectors smaller pages would be torn together with their neighbours,
-    /// which nothing protects.
-    pub fn options(&self) -> Options {
-        let page_size = self.power.sector.bytes();
-        Options::new()
-            .page_size(page_size)
-            .segment_bytes(SEGMENT_BYTES)
-            .buffer_pool_bytes(FRAMES * page_size)
-            .background(false)
-            .database_id(1)
-            .wall_clock(|| 0)
-            .torn_page_protection(self.protection)
-            .log_block(self.log_block)
-            .broken_by(self.broken)
-    }
-}
-
-/// What may be there after a crash: one of these states.
-pub type Expected = Arc<[State]>;
-
-/// Somebody who is told of what goes on.
-pub trait Watch {
-    /// A step is about to be taken.
-    fn step(&self, _step: Step) {}
-
-    /// From now on this must be there after a crash.
-    fn expect(&self, expected: Expected);
-
-    /// All steps were taken; what comes now is no part of the history.
-    fn end(&self);
-}
-
-/// Where histories begin.
-#[derive(Clone)]
-pub struct Stage {
-    disk: SimDisk,
-    state: State,
-    pages: Vec<PageId>,
-}
-
-impl Stage {
-    /// Makes it: so many pages, and everything on the disk.
-    ///
-    /// # Errors
-    /// None but those of a broken engine.
-    pub fn set(setting: Setting, pages: usize) -> Result<Self> {
-        let disk = SimDisk::with_power_failure(setting.power);
-        // By an engine that keeps all rules.
-        let sound = Setting { broken: Broken::default(), ..setting };
-        let db = sound.options().open_on(Arc::new(disk.clone()))?;
-        let mut txn = db.begin()?;
-        let mut made = Vec::new();
-        for _ in 0..pages {
-            let page = txn.allocate_page()?;
-            for _ in 0..MOST_TRANSACTIONS {
-                txn.insert_record(page, b"....")?;
-            }
-            made.push(page);
-        }
-        // Written last, and alone: so the newest double-write batch has none of the others.
-        let spare = txn.allocate_page()?;
-        txn.commit()?;
-        db.flush_pages()?;
-        let mut txn = db.begin()?;
-        txn.insert_record(spare, b"spare")?;
-        txn.commit()?;
-        let state = State::of(&db)?;
-        db.close()?;
-        Ok(Self { disk: disk.crash(&Survivors::All), state, pages: made })
-    }
-
-    /// A copy of the disk.
-    #[must_use]
-    pub fn disk(&self) -> SimDisk {
-        self.disk.crash(&Survivors::All)
-    }
-
-    /// Runs a history on a copy of the stage's disk that somebody watches: says what must be there, from before the
-    /// last step on (or, if there is none, before the database is opened), each time that changes.
-    ///
-    /// # Errors
-    /// Those of the engine.
-    pub fn run(
-        &self,
-        history: &History,
-        options: &Options,
-        disk: Arc<dyn Disk>,
-        watch: &dyn Watch,
-    ) -> Result<()> {
-        let Some((last, before)) = history.0.split_last() else {
-            watch.expect(self.expected());
-            drop(self.open(options, disk)?);
-            return Ok(());
-        };
-        let mut world = self.open(options, disk)?;
-        for step in before {
-            watch.step(*step);
-            world.take(*step, &|_| {})?;
-        }
-        watch.expect(world.expected());
-        watch.step(*last);
-        world.take(*last, &|expected| watch.expect(expected))?;
-        watch.end();
-        Ok(())
-    }
-
-    fn expected(&self) -> Expected {
-        Arc::from([self.state.clone()])
-    }
-
-    fn open(&self, options: &Options, disk: Arc<dyn Disk>) -> Result<World<'_>> {
-        let db = options.open_on(disk)?;
-        Ok(World {
-            stage: self,
-            txns: Default::default(),
-            begun: None,
-            acknowledged: self.state.clone(),
-            steps: 0,
-            db,
-        })
-    }
-}
+/// Told each time that something else must be there after a crash.
+pub type Expect<'e> = &'e dyn Fn(Expected);
 
 /// A database at work.
-struct World<'s> {
-    stage: &'s Stage,
-    txns: [Option<Actor>; MOST_TRANSACTIONS],
-    begun: Option<Begun>,
-    acknowledged: State,
+pub struct World {
+    txns: [Actor; MOST_TRANSACTIONS],
+    checkpoint: Option<Begun>,
+    old_pages: Vec<PageId>,
+    new_pages: Vec<PageId>,
+    model: Model,
     steps: u8,
     db: Db,
 }
 
+/// A transaction, by its number in the history.
+#[derive(Default)]
+enum Actor {
+    #[default]
+    NotBegun,
+    Active(Active),
+    Prepared(Vec<u8>),
+    /// It has committed, and waits; so much has been done for good then.
+    Deferred(CommitTicket, u64),
+    Ended,
+}
+
 /// A transaction under way.
-struct Actor {
+struct Active {
     txn: Transaction,
     changes: Vec<Change>,
     savepoint: Option<(Savepoint, usize)>,
+    /// When it commits so much of what was done must be durable: it has read that.
+    read: u64,
 }
 
-impl World<'_> {
-    /// What must be there if the power fails now.
-    fn expected(&self) -> Expected {
-        Arc::from([self.acknowledged.clone()])
+impl World {
+    /// Nothing has been done yet.
+    pub fn new(db: Db, old_pages: Vec<PageId>, model: Model) -> Self {
+        let (txns, checkpoint, new_pages) = (Default::default(), None, Vec::new());
+        Self { txns, checkpoint, old_pages, new_pages, model, steps: 0, db }
     }
 
-    fn take(&mut self, step: Step, expect: &dyn Fn(Expected)) -> Result<()> {
-        self.steps += 1;
+    /// What must be there if the power fails now.
+    pub fn expected(&self) -> Expected {
+        self.model.expected()
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn take(&mut self, step: Step, expect: Expect<'_>) -> Result<()> {
+        self.steps = self.steps.wrapping_add(1);
         match step {
-            Step::Update(txn, page) => self.update(txn, page),
-            Step::Insert(txn, page) => self.insert(txn, page),
-            Step::Delete(txn, page) => self.delete(txn, page),
-            Step::Savepoint(txn) => {
-                let actor = self.actor(txn)?;
-                actor.savepoint = Some((actor.txn.savepoint()?, actor.changes.len()));
-                Ok(())
-            }
-            Step::RollbackTo(txn) => {
-                let actor = self.actor(txn)?;
-                let (savepoint, changes) = actor.savepoint.expect("a history takes one before");
-                actor.changes.truncate(changes);
-                actor.txn.rollback_to(savepoint)
-            }
-            Step::Commit(txn) => self.commit(txn, expect),
-            Step::Rollback(txn) => self.leave(txn).txn.rollback(),
-            Step::Flush(page) => self.db.flush_page(self.stage.pages[page - 1]),
+            Step::By(number, action) => self.act(number, action, expect),
+            Step::Flush(page) => self.db.flush_page(self.page(page)),
             Step::CheckpointBegin => {
-                self.begun = Some(self.db.begin_checkpoint()?);
+                self.checkpoint = Some(self.db.begin_checkpoint()?);
                 Ok(())
             }
             Step::CheckpointEnd => {
-                let begun = self.begun.take().expect("a history begins it before");
+                let begun = self.checkpoint.take().expect("a history begins it before");
                 self.db.complete_checkpoint(begun).map(drop)
             }
         }
     }
 
-    /// The transaction; it begins now if it has not yet.
-    fn actor(&mut self, txn: usize) -> Result<&mut Actor> {
-        let place = &mut self.txns[txn - 1];
-        if place.is_none() {
-            *place = Some(Actor { txn: self.db.begin()?, changes: Vec::new(), savepoint: None });
+    /// After a fault of the disk: leaves all that is under way, and tries another commit.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn carry_on(&mut self, expect: Expect<'_>) -> Result<()> {
+        self.txns = Default::default();
+        self.checkpoint = None;
+        let mut txn = self.db.begin()?;
+        let changes = allocate(&mut txn, b"on")?;
+        self.settle(Outcome::Done(changes), expect, |_| txn.commit())
+    }
+
+    fn act(&mut self, number: usize, action: Action, expect: Expect<'_>) -> Result<()> {
+        match action {
+            Action::Update(page) => self.update(number, page),
+            Action::Insert(page) => self.insert(number, page),
+            Action::Delete(page) => self.delete(number, page),
+            Action::Read(page) => self.read(number, page),
+            Action::Allocate(_) => self.allocate(number),
+            Action::Free(page) => self.free(number, page),
+            Action::NestedInsert(_) | Action::NestedAllocate(_) | Action::NestedFree(_) => {
+                self.nested(number, action, expect)
+            }
+            Action::Savepoint => {
+                let active = self.active(number)?;
+                active.savepoint = Some((active.txn.savepoint()?, active.changes.len()));
+                Ok(())
+            }
+            Action::RollbackTo => {
+                let active = self.active(number)?;
+                let (savepoint, changes) = active.savepoint.expect("a history takes one before");
+                active.changes.truncate(changes);
+                active.txn.rollback_to(savepoint)
+            }
+            Action::Commit => match self.leave(number) {
+                Actor::Prepared(global_id) => self.decide(Outcome::Committed(global_id), expect),
+                actor => self.commit(actor.active(), expect),
+            },
+            Action::CommitDeferred => self.commit_deferred(number, expect),
+            Action::Wait => {
+                let Actor::Deferred(ticket, done) = self.leave(number) else {
+                    unreachable!("a history defers the commit before")
+                };
+                ticket.wait()?;
+                self.acknowledge(done, expect);
+                Ok(())
+            }
+            Action::Prepare => self.prepare(number, expect),
+            Action::Rollback => match self.leave(number) {
+                Actor::Prepared(global_id) => self.decide(Outcome::RolledBack(global_id), expect),
+                actor => actor.active().txn.rollback(),
+            },
         }
-        Ok(place.as_mut().expect("just there"))
     }
 
-    fn leave(&mut self, txn: usize) -> Actor {
-        self.txns[txn - 1].take().expect("a history ends only what has begun")
+    /// The transaction; it begins now if it has not yet.
+    fn active(&mut self, number: usize) -> Result<&mut Active> {
+        let place = &mut self.txns[number - 1];
+        if let Actor::NotBegun | Actor::Ended = place {
+            let txn = self.db.begin()?;
+            *place = Actor::Active(Active { txn, changes: Vec::new(), savepoint: None, read: 0 });
+        }
+        let Actor::Active(active) = place else { unreachable!("a history knows who is active") };
+        Ok(active)
     }
 
-    /// Bytes that no other step writes.
+    /// The transaction, which ends.
+    fn leave(&mut self, number: usize) -> Actor {
+        std::mem::replace(&mut self.txns[number - 1], Actor::Ended)
+    }
+
+    fn page(&self, page: Page) -> PageId {
+        match page {
+            Page::Map => PageId(0),
+            Page::Old(number) => self.old_pages[number - 1],
+            Page::New(number) => self.new_pages[number - 1],
+        }
+    }
+
+    /// Bytes that no other step of a short history writes.
     fn value(&self) -> Vec<u8> {
         vec![b'a' + self.steps % 26; 4]
     }
 
-    fn own_record(&self, txn: usize, page: usize) -> (PageId, SlotId) {
-        let slot = u16::try_from(txn - 1).expect("there are few transactions");
-        (self.stage.pages[page - 1], SlotId(slot))
+    fn own_record(&self, number: usize, page: Page) -> (PageId, SlotId) {
+        let slot = u16::try_from(number - 1).expect("there are few transactions");
+        (self.page(page), SlotId(slot))
     }
 
-    fn update(&mut self, txn: usize, page: usize) -> Result<()> {
-        let ((page, slot), bytes) = (self.own_record(txn, page), self.value());
-        let actor = self.actor(txn)?;
-        actor.txn.write_record(page, slot, 0, &bytes)?;
-        actor.changes.push(Change { page, slot, bytes: Some(bytes) });
+    fn update(&mut self, number: usize, page: Page) -> Result<()> {
+        let ((page, slot), bytes) = (self.own_record(number, page), self.value());
+        let active = self.active(number)?;
+        active.txn.write_record(page, slot, 0, &bytes)?;
+        active.changes.push(Change::Record { page, slot, bytes: Some(bytes) });
         Ok(())
     }
 
-    fn insert(&mut self, txn: usize, page: usize) -> Result<()> {
-        let (page, bytes) = (self.stage.pages[page - 1], self.value());
-        let actor = self.actor(txn)?;
-        let slot = actor.txn.insert_record(page, &bytes)?;
-        actor.changes.push(Change { page, slot, bytes: Some(bytes) });
+    fn insert(&mut self, number: usize, page: Page) -> Result<()> {
+        let (page, bytes) = (self.page(page), self.value());
+        let active = self.active(number)?;
+        let inserted = insert(&mut active.txn, page, &bytes)?;
+        active.changes.push(inserted);
         Ok(())
     }
 
-    fn delete(&mut self, txn: usize, page: usize) -> Result<()> {
-        let (page, slot) = self.own_record(txn, page);
-        let actor = self.actor(txn)?;
-        actor.txn.delete_record(page, slot)?;
-        actor.changes.push(Change { page, slot, bytes: None });
+    fn delete(&mut self, number: usize, page: Page) -> Result<()> {
+        let (page, slot) = self.own_record(number, page);
+        let active = self.active(number)?;
+        active.txn.delete_record(page, slot)?;
+        active.changes.push(Change::Record { page, slot, bytes: None });
         Ok(())
     }
 
-    /// While the commit is called, it may be there or not; when it has returned, it must.
-    fn commit(&mut self, txn: usize, expect: &dyn Fn(Expected)) -> Result<()> {
-        let Actor { txn, changes, .. } = self.leave(txn);
-        let before = self.acknowledged.clone();
-        changes.iter().for_each(|change| self.acknowledged.apply(change));
-        expect(Arc::from([before, self.acknowledged.clone()]));
-        txn.commit()?;
+    fn allocate(&mut self, number: usize) -> Result<()> {
+        let bytes = self.value();
+        let changes = allocate(&mut self.active(number)?.txn, &bytes)?;
+        self.new_pages.push(changes[0].page());
+        self.active(number)?.changes.extend(changes);
+        Ok(())
+    }
+
+    fn free(&mut self, number: usize, page: Page) -> Result<()> {
+        let page = self.page(page);
+        let active = self.active(number)?;
+        active.txn.free_page(page)?;
+        active.changes.push(Change::Freed(page));
+        Ok(())
+    }
+
+    /// Reads the records of all that have ended: nobody holds a lock on them.
+    fn read(&mut self, number: usize, page: Page) -> Result<()> {
+        let has_ended = |actor: &Actor| matches!(actor, Actor::Ended | Actor::Deferred(..));
+        let ended: Vec<usize> =
+            (1..=MOST_TRANSACTIONS).filter(|at| has_ended(&self.txns[at - 1])).collect();
+        let slots: Vec<SlotId> = ended.into_iter().map(|at| self.own_record(at, page).1).collect();
+        let page = self.page(page);
+        let seen = if slots.is_empty() { 0 } else { self.model.last_change_of(page) };
+        let active = self.active(number)?;
+        for slot in slots {
+            active.txn.read_record(page, slot)?;
+        }
+        active.read = active.read.max(seen);
+        Ok(())
+    }
+
+    /// What was done so far is durable.
+    fn acknowledge(&mut self, done: u64, expect: Expect<'_>) {
+        self.model.acknowledge(done);
         expect(self.expected());
+    }
+
+    /// Does something for good: while it is called, it may be there or not; when it has returned, it must, and all
+    /// that was done before it.
+    fn settle(
+        &mut self,
+        outcome: Outcome,
+        expect: Expect<'_>,
+        call: impl FnOnce(&Db) -> Result<Lsn>,
+    ) -> Result<()> {
+        let done = self.model.push(outcome);
+        expect(self.expected());
+        match call(&self.db) {
+            Ok(_) => self.acknowledge(done, expect),
+            Err(unknown @ Error::OutcomeUnknown { .. }) => return Err(unknown),
+            Err(refused) => {
+                self.model.take_back();
+                expect(self.expected());
+                return Err(refused);
+            }
+        }
         Ok(())
     }
+
+    fn commit(&mut self, active: Active, expect: Expect<'_>) -> Result<()> {
+        let Active { txn, changes, read, .. } = active;
+        if changes.is_empty() {
+            txn.commit()?;
+            self.acknowledge(read, expect);
+            return Ok(());
+        }
+        self.settle(Outcome::Done(changes), expect, |_| txn.commit())
+    }
+
+    fn commit_deferred(&mut self, number: usize, expect: Expect<'_>) -> Result<()> {
+        let Active { txn, changes, .. } = self.leave(number).active();
+        let done = self.model.push(Outcome::Done(changes));
+        expect(self.expected());
+        let ticket = txn.commit_deferred()?;
+        self.txns[number - 1] = Actor::Deferred(ticket, done);
+        Ok(())
+    }
+
+    fn prepare(&mut self, number: usize, expect: Expect<'_>) -> Result<()> {
+        let Active { txn, changes, .. } = self.leave(number).active();
+        let global_id = format!("T{number}").into_bytes();
+        let outcome = Outcome::Prepared(global_id.clone(), changes);
+        self.settle(outcome, expect, |_| txn.prepare(&global_id))?;
+        self.txns[number - 1] = Actor::Prepared(global_id);
+        Ok(())
+    }
+
+    /// The coordinator has decided upon a transaction in doubt.
+    fn decide(&mut self, decision: Outcome, expect: Expect<'_>) -> Result<()> {
+        let done = self.model.push(decision.clone());
+        expect(self.expected());
+        match decision {
+            Outcome::Committed(global_id) => self.db.commit_prepared(&global_id).map(drop)?,
+            Outcome::RolledBack(global_id) => self.db.rollback_prepared(&global_id)?,
+            Outcome::Done(_) | Outcome::Prepared(..) => unreachable!("it is a decision"),
+        }
+        self.acknowledge(done, expect);
+        Ok(())
+    }
+
+    /// A nested top action, which forces the log before it ends: so a crash may find half of it there.
+    fn nested(&mut self, number: usize, action: Action, expect: Expect<'_>) -> Result<()> {
+        let bytes = self.value();
+        let page = match action {
+            Action::NestedInsert(page) | Action::NestedFree(page) => self.page(page),
+            _ => PageId(0),
+        };
+        self.active(number)?;
+        let Actor::Active(active) = &mut self.txns[number - 1] else { unreachable!("just begun") };
+        let mut nested = active.txn.nested_top_action()?;
+        let changes = match action {
+            Action::NestedInsert(_) => vec![insert(&mut nested, page, &bytes)?],
+            Action::NestedAllocate(_) => {
+                let changes = allocate(&mut nested, &bytes)?;
+                self.new_pages.push(changes[0].page());
+                changes
+            }
+            _ => {
+                nested.free_page(page)?;
+                vec![Change::Freed(page)]
+            }
+        };
+        self.db.force_log()?;
+        self.model.acknowledge(self.model.done());
+        self.model.push(Outcome::Done(changes));
+        expect(self.model.expected());
+        nested.end()
+    }
+}
+
+impl Actor {
+    fn active(self) -> Active {
+        let Self::Active(active) = self else { unreachable!("a history knows who is active") };
+        active
+    }
+}
+
+fn insert(txn: &mut Transaction, page: PageId, bytes: &[u8]) -> Result<Change> {
+    let slot = txn.insert_record(page, bytes)?;
+    Ok(Change::Record { page, slot, bytes: Some(bytes.to_vec()) })
+}
+
+fn allocate(txn: &mut Transaction, bytes: &[u8]) -> Result<Vec<Change>> {
+    let page = txn.allocate_page()?;
+    Ok(vec![Change::Allocated(page), insert(txn, page, bytes)?])
 }

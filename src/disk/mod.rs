@@ -42,6 +42,7 @@ pub use held::HeldBackDisk;
 #[cfg(all(test, loom))]
 pub(crate) use model::ModelDisk;
 pub use overlay::OverlayDisk;
+pub(crate) use sim::split_mix;
 pub use sim::{
     Fault, FaultKind, Metadata, Part, Pending, PendingKind, PowerFailure, SectorSize, SimDisk,
     Survivors, Torn,

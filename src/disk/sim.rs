@@ -11,7 +11,7 @@
 //!   survive, applied in the order of time. Each survives wholly or not at all, in any combination, unless
 //!   the disk was declared capable of more or of less ([`PowerFailure`]): sectors torn or turned into garbage,
 //!   names and lengths in the order of a journal.
-//! - A process that dies loses nothing: open the same [`SimDisk`] again.
+//! - A process that dies loses nothing: open the same [`SimDisk`] again, or a copy ([`SimDisk::kill`]).
 //! - After a failed sync the bytes stay visible but are *abandoned*: the next sync says "done"
 //!   without them, [`SimDisk::drop_cache`] makes them disappear, and a crash may find them on the
 //!   disk or not. Writing the sector anew makes a fresh change of it, which a sync makes durable.
@@ -61,7 +61,7 @@ pub struct SimDisk {
 
 /// The generator splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number
 /// generators", OOPSLA 2014).
-fn split_mix(seed: &mut u64) -> u64 {
+pub(crate) fn split_mix(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut bits = *seed;
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -99,6 +99,14 @@ impl SimDisk {
     #[must_use]
     pub fn crash(&self, survivors: &Survivors) -> Self {
         let state = self.state.lock().crash(survivors);
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The process dies, and the power does not fail: a new, independent disk with the same bytes, of which the same is
+    /// not durable yet. It has no faults.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        let state = self.state.lock().without_handles();
         Self { state: Arc::new(Mutex::new(state)) }
     }
 

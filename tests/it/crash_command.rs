@@ -24,7 +24,8 @@ fn lines(output: &Output) -> Vec<Value> {
 #[test]
 fn what_was_covered_is_told_line_by_line() {
     let folder = tempdir().unwrap();
-    let output = crash(folder.path(), &["--steps", "2", "--seconds", "0", "--json"]);
+    let options = ["--kind", "crashes", "--vocabulary", "records", "--steps", "2"];
+    let output = crash(folder.path(), &[&options[..], &["--seconds", "0", "--json"]].concat());
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let lines = lines(&output);
     assert_eq!(lines.len(), 4 * 2 * 3, "levels, protections, lengths");
@@ -42,12 +43,13 @@ fn what_was_covered_is_told_line_by_line() {
 #[test]
 fn the_table_says_complete_or_sampled() {
     let folder = tempdir().unwrap();
-    let options = ["--steps", "2", "--level", "l3", "--protection", "double-write"];
-    let output = crash(folder.path(), &[&options[..], &["--seconds", "0"]].concat());
+    let options = ["--kind", "crashes", "--level", "l3", "--protection", "double-write"];
+    let output =
+        crash(folder.path(), &[&options[..], &["--seconds", "0", "--steps", "2"]].concat());
     let text = told(&output.stdout);
     assert!(text.contains("complete to 2 steps") && !text.contains("sampled"), "{text}");
-    let options = ["--steps", "12", "--level", "l3", "--protection", "double-write"];
-    let output = crash(folder.path(), &[&options[..], &["--seconds", "1"]].concat());
+    let output =
+        crash(folder.path(), &[&options[..], &["--seconds", "1", "--steps", "12"]].concat());
     assert_eq!(output.status.code(), Some(0));
     let text = told(&output.stdout);
     assert!(text.contains("sampled at "), "it cannot be done in a second: {text}");
@@ -56,7 +58,8 @@ fn the_table_says_complete_or_sampled() {
 #[test]
 fn shards_are_merged_and_a_missing_one_is_noticed() {
     let folder = tempdir().unwrap();
-    let common = ["--steps", "2", "--seconds", "0", "--level", "L0", "--json"];
+    let common = ["--kind", "crashes", "--vocabulary", "records", "--steps", "2"];
+    let common = [&common[..], &["--seconds", "0", "--level", "L0", "--json"]].concat();
     let mut histories = 0;
     for shard in ["0/2", "1/2"] {
         let output = crash(folder.path(), &[&common[..], &["--shard", shard]].concat());
@@ -88,7 +91,7 @@ fn shards_are_merged_and_a_missing_one_is_noticed() {
 fn a_failure_is_told_saved_and_replayed() {
     let folder = tempdir().unwrap();
     let options = ["--level", "L1", "--protection", "none", "--seconds", "0", "--save", "it.json"];
-    let output = crash(folder.path(), &options);
+    let output = crash(folder.path(), &[&options[..], &["--kind", "crashes"]].concat());
     assert_eq!(output.status.code(), Some(1));
     let text = told(&output.stdout);
     for part in [

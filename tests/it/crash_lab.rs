@@ -3,13 +3,14 @@
 
 use aries::config::{LogBlock, TornPageProtection};
 use aries::crash::{
-    Bounds, Clause, Coverage, Explorer, Failure, Fate, Line, Plan, Setting, minimised, replay,
+    Bounds, Clause, Coverage, Explorer, Failure, Fate, Kind, Line, Plan, Setting, Vocabulary,
+    minimised, replay,
 };
 use aries::disk::{Metadata, Part, PowerFailure, SectorSize, Torn};
 
 fn plan(setting: Setting, depth: usize) -> Plan {
-    let bounds = Bounds { transactions: 3, pages: 2 };
-    Plan { setting, bounds, depth, shard: 0, shards: 1, threads: 2 }
+    let bounds = Bounds { transactions: 3, pages: 2, vocabulary: Vocabulary::Records };
+    Plan { setting, bounds, kind: Kind::Crashes, depth, shard: 0, shards: 1, threads: 2 }
 }
 
 fn explore(plan: Plan, steps: usize) -> (Option<Failure>, Coverage) {
@@ -95,7 +96,8 @@ fn what_is_not_promised_is_found_broken() {
 fn no_recovery_is_left_out() {
     let flat = explore(plan(Setting::default(), 0), 3).1;
     let deep = explore(plan(Setting::default(), 1), 3).1;
-    assert_eq!(deep.checked - deep.nested, flat.checked);
+    assert_eq!(deep.checked - deep.nested - deep.killed, flat.checked);
+    assert!(deep.killed > 0 && flat.killed == 0);
 }
 
 /// Shards cover what the whole covers, and each history once.

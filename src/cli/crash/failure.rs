@@ -12,8 +12,11 @@ use super::super::output::print;
 use super::super::{DONE, SOMETHING_WRONG};
 use super::{protection, sector};
 use crate::config::LogBlock;
-use crate::crash::{Clause, Crash, Failure, Line, Replayed, Setting, Violation, replay};
-use crate::disk::{Metadata, Part, PowerFailure, Survivors, Torn};
+use crate::crash::{
+    Bounds, Clause, Crash, Failure, Harm, Line, MOST_PAGES, MOST_TRANSACTIONS, Replayed, Setting,
+    Violation, Vocabulary, replay,
+};
+use crate::disk::{Fault, FaultKind, Metadata, Part, PowerFailure, Survivors, Torn};
 
 #[derive(Args)]
 #[command(after_help = "\
@@ -59,7 +62,11 @@ pub fn text(failure: &Failure) -> anyhow::Result<String> {
 }
 
 fn told(failure: &Failure, replayed: &Replayed) -> String {
-    let mut text = format!("History: {}\n\n", failure.history);
+    let mut text = format!("History: {}\n", failure.history);
+    if let Some(harm) = &failure.harm {
+        text += &format!("Fault: {harm}\n");
+    }
+    text += "\n";
     for line in &replayed.lines {
         let indent = match line {
             Line::Opened | Line::Step(_) | Line::Crash { .. } => "",
@@ -106,8 +113,10 @@ pub fn to_json(failure: &Failure) -> Value {
         "sector": power.sector.bytes().to_string(),
         "torn": TORN[power.torn as usize],
         "metadata_in_order": power.metadata == Metadata::Ordered,
-        "pages": failure.pages,
+        "pages": failure.bounds.pages,
+        "vocabulary": failure.bounds.vocabulary.name(),
         "history": failure.history.to_string(),
+        "harm": failure.harm.as_ref().map(harm_json),
         "crashes": failure.crashes.iter().map(crash_json).collect::<Vec<_>>(),
         "clause": failure.violation.clause.name(),
         "found": failure.violation.found,
@@ -118,7 +127,9 @@ pub fn to_json(failure: &Failure) -> Value {
 const TORN: [&str; 3] = ["never", "prefix_or_suffix", "garbage"];
 
 fn crash_json(crash: &Crash) -> Value {
-    let Survivors::Parts(parts) = &crash.survivors else { return Value::Null };
+    let Some(Survivors::Parts(parts)) = &crash.survivors else {
+        return json!({ "io": crash.io, "survivors": null });
+    };
     let survivors = parts.iter().map(|(id, part)| {
         let (how, number) = match *part {
             Part::Whole => ("whole", 0),
@@ -154,17 +165,71 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
     };
     let crashes = value["crashes"].as_array().ok_or_else(|| missing("crashes"))?;
     let crashes = crashes.iter().map(|crash| crash_from(crash).ok_or_else(|| missing("crashes")));
-    let pages = value["pages"].as_u64().filter(|pages| (1..=8).contains(pages));
+    let pages = value["pages"].as_u64().and_then(|pages| usize::try_from(pages).ok());
+    let pages = pages.filter(|pages| (1..=MOST_PAGES).contains(pages));
+    let named = text("vocabulary")?;
+    let all = Vocabulary::ENUMERATED.into_iter().chain([Vocabulary::Everything]);
+    let vocabulary = all.into_iter().find(|vocabulary| vocabulary.name() == named);
+    let bounds = Bounds {
+        transactions: MOST_TRANSACTIONS,
+        pages: pages.ok_or_else(|| missing("pages"))?,
+        vocabulary: vocabulary.ok_or_else(|| missing("vocabulary"))?,
+    };
     Ok(Failure {
         setting,
-        pages: usize::try_from(pages.ok_or_else(|| missing("pages"))?)?,
+        bounds,
+        harm: match &value["harm"] {
+            Value::Null => None,
+            harm => Some(harm_from(harm).ok_or_else(|| missing("harm"))?),
+        },
         history: text("history")?.parse().map_err(|reason: String| anyhow!(reason))?,
         crashes: crashes.collect::<anyhow::Result<_>>()?,
         violation: Violation { clause: Clause::State, found: String::new() },
     })
 }
 
+fn harm_json(harm: &Harm) -> Value {
+    let told = |place: &str, fault: &Fault| {
+        let by = match fault.kind {
+            FaultKind::MisdirectedWrite { by } => by,
+            _ => 0,
+        };
+        let Fault { at, kind, forever } = *fault;
+        json!({ "in": place, "io": at, "kind": kind.name(), "by": by, "forever": forever })
+    };
+    match harm {
+        Harm::InHistory(fault) => told("history", fault),
+        Harm::InRecovery(fault) => told("recovery", fault),
+        Harm::Rot { file, byte, bit } => json!({ "file": file, "byte": byte, "bit": bit }),
+    }
+}
+
+fn harm_from(value: &Value) -> Option<Harm> {
+    if let Some(file) = value["file"].as_str() {
+        let bit = u8::try_from(value["bit"].as_u64()?).ok()?;
+        return Some(Harm::Rot { file: file.to_owned(), byte: value["byte"].as_u64()?, bit });
+    }
+    let named = value["kind"].as_str()?;
+    let kind = FaultKind::ALL.into_iter().find(|kind| kind.name() == named)?;
+    let kind = match kind {
+        FaultKind::MisdirectedWrite { .. } => {
+            FaultKind::MisdirectedWrite { by: value["by"].as_i64()? }
+        }
+        kind => kind,
+    };
+    let fault = Fault { at: value["io"].as_u64()?, kind, forever: value["forever"].as_bool()? };
+    match value["in"].as_str()? {
+        "history" => Some(Harm::InHistory(fault)),
+        "recovery" => Some(Harm::InRecovery(fault)),
+        _ => None,
+    }
+}
+
 fn crash_from(value: &Value) -> Option<Crash> {
+    let io = value["io"].as_u64()?;
+    if value["survivors"].is_null() {
+        return Some(Crash { io, survivors: None });
+    }
     let mut parts = BTreeMap::new();
     for survivor in value["survivors"].as_array()? {
         let number = survivor[2].as_u64()?;
@@ -178,5 +243,5 @@ fn crash_from(value: &Value) -> Option<Crash> {
         };
         parts.insert(survivor[0].as_u64()?, part);
     }
-    Some(Crash { io: value["io"].as_u64()?, survivors: Survivors::Parts(parts) })
+    Some(Crash { io, survivors: Some(Survivors::Parts(parts)) })
 }

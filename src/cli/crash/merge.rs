@@ -31,11 +31,21 @@ pub struct Arguments {
 }
 
 /// What makes lines parts of one exploration.
-const SAME: [&str; 8] =
-    ["level", "protection", "sector", "steps", "transactions", "pages", "depth", "shards"];
+const SAME: [&str; 10] = [
+    "kind",
+    "level",
+    "protection",
+    "vocabulary",
+    "sector",
+    "steps",
+    "transactions",
+    "pages",
+    "depth",
+    "shards",
+];
 /// What is added up.
-const ADDED: [&str; 7] =
-    ["histories", "points", "sampled_points", "ways", "states", "nested", "recovered"];
+const ADDED: [&str; 8] =
+    ["histories", "points", "sampled_points", "ways", "states", "nested", "killed", "recovered"];
 
 #[derive(Default)]
 struct Merged {
@@ -120,7 +130,17 @@ fn add(parts: &mut BTreeMap<String, Merged>, line: &str) -> anyhow::Result<()> {
 }
 
 fn text(parts: &BTreeMap<String, Merged>, states: u64) -> String {
-    let mut table = table(["level", "protection", "steps", "histories", "points", "states", ""]);
+    let mut table = table([
+        "explored",
+        "level",
+        "protection",
+        "steps",
+        "length",
+        "histories",
+        "points",
+        "states",
+        "",
+    ]);
     for merged in parts.values() {
         let word = |at: usize| merged.same[at].as_str().unwrap_or_default().to_owned();
         let missing = merged.missing();
@@ -133,7 +153,9 @@ fn text(parts: &BTreeMap<String, Merged>, states: u64) -> String {
         table.add_row([
             word(0),
             word(1),
-            merged.same[3].to_string(),
+            word(2),
+            word(3),
+            merged.same[5].to_string(),
             grouped(merged.added[0]),
             grouped(merged.added[1]),
             grouped(merged.added[4]),

@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 
 use super::super::output::{lines, table};
 use super::failure;
-use crate::config::TornPageProtection;
-use crate::crash::{Coverage, Failure, Level, Plan};
+use crate::crash::{Coverage, Failure, Level, Plan, Struck};
 use crate::demo::{counted, grouped};
+use crate::disk::FaultKind;
 
-/// What was covered of one level, one protection and one length of histories.
+/// What was covered of one level, protection and vocabulary, and one length of histories.
 pub struct Tally {
     pub level: Level,
-    pub protection: TornPageProtection,
     pub plan: Plan,
     pub steps: usize,
     pub coverage: Coverage,
@@ -24,11 +23,12 @@ impl Tally {
     /// Its line of JSON.
     pub fn to_json(&self, failed: Option<&Failure>) -> Value {
         let Coverage { histories, points, sampled_points, ways, states, .. } = self.coverage;
-        let Coverage { nested, recovered, finished, .. } = self.coverage;
+        let Coverage { nested, killed, recovered, finished, .. } = self.coverage;
         json!({
             "version": 1,
             "level": self.level.name(),
-            "protection": self.protection.name(),
+            "protection": self.plan.setting.protection.name(),
+            "vocabulary": self.plan.bounds.vocabulary.name(),
             "sector": self.plan.setting.power.sector.bytes(),
             "steps": self.steps,
             "transactions": self.plan.bounds.transactions,
@@ -42,7 +42,9 @@ impl Tally {
             "ways": ways,
             "states": states,
             "nested": nested,
+            "killed": killed,
             "recovered": recovered,
+            "faults": faults(&self.coverage),
             "finished": finished,
             "complete": self.coverage.is_complete(),
             "seconds": self.took.as_secs_f64(),
@@ -51,7 +53,33 @@ impl Tally {
     }
 }
 
-/// A row of the table: one level and protection, all lengths.
+/// What became of the faults of each kind that were tried.
+fn faults(coverage: &Coverage) -> Value {
+    let tried = FaultKind::ALL.iter().zip(&coverage.struck).filter(|(_, struck)| struck.runs > 0);
+    let told = tried.map(|(kind, struck)| {
+        let Struck { runs, harmless, noticed, limits } = *struck;
+        let told = json!({
+            "runs": runs, "harmless": harmless, "noticed": noticed, "known_limits": limits,
+        });
+        (kind.name().to_owned(), told)
+    });
+    Value::Object(told.collect())
+}
+
+/// The same, for people; nothing, if none was tried.
+fn table_of_faults(coverage: &Coverage) -> String {
+    let mut table = table(["fault", "tried", "harmless", "noticed", "known limit"]);
+    for (kind, struck) in FaultKind::ALL.iter().zip(&coverage.struck) {
+        let Struck { runs, harmless, noticed, limits } = *struck;
+        if runs > 0 {
+            let counts = [runs, harmless, noticed, limits].map(grouped);
+            table.add_row([kind.name().to_owned()].into_iter().chain(counts));
+        }
+    }
+    if table.is_empty() { String::new() } else { format!("{}\n", lines(&table)) }
+}
+
+/// A row of the table: one level, protection and vocabulary, all lengths.
 struct Row<'t> {
     first: &'t Tally,
     sum: Coverage,
@@ -64,9 +92,8 @@ struct Row<'t> {
 fn rows(tallies: &[Tally]) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for tally in tallies {
-        let is_same = |row: &&mut Row<'_>| {
-            (row.first.level, row.first.protection) == (tally.level, tally.protection)
-        };
+        let is_same =
+            |row: &&mut Row<'_>| (row.first.level, row.first.plan) == (tally.level, tally.plan);
         let row = match rows.iter_mut().find(is_same) {
             Some(row) => row,
             None => {
@@ -98,14 +125,25 @@ impl Row<'_> {
 /// What was covered, for people.
 pub fn table_of(tallies: &[Tally]) -> String {
     let Some(first) = tallies.first() else { return "Nothing was explored.\n".to_owned() };
-    let mut table =
-        table(["level", "protection", "histories", "points", "states", "inside recovery", ""]);
+    let mut table = table([
+        "explored",
+        "level",
+        "protection",
+        "steps",
+        "histories",
+        "points",
+        "states",
+        "inside recovery",
+        "",
+    ]);
     let mut all = Coverage::default();
     for row in rows(tallies) {
         all.add(&row.sum);
         table.add_row([
+            row.first.plan.kind.name().to_owned(),
             row.first.level.name().to_owned(),
-            row.first.protection.name().to_owned(),
+            row.first.plan.setting.protection.name().to_owned(),
+            row.first.plan.bounds.vocabulary.name().to_owned(),
             grouped(row.sum.histories),
             grouped(row.sum.points),
             grouped(row.sum.states),
@@ -119,9 +157,10 @@ pub fn table_of(tallies: &[Tally]) -> String {
     let Plan { bounds, depth, shard, shards, .. } = first.plan;
     let part = if shards > 1 { format!(", shard {shard} of {shards}") } else { String::new() };
     format!(
-        "{}\nBounds: {}, {}, crashes inside recovery to depth {depth}{part}.\n\
+        "{}\n{}Bounds: {}, {}, crashes inside recovery to depth {depth}{part}.\n\
          {} distinct states recovered and checked, {} a second and thread.\n",
         lines(&table),
+        table_of_faults(&all),
         counted(bounds.transactions, "transaction"),
         counted(bounds.pages, "page"),
         grouped(all.states),

@@ -248,6 +248,15 @@ impl Content {
     }
 }
 
+impl SectorImage {
+    /// Takes what the sector leaves into a fingerprint.
+    pub(super) fn mix(&self, mixer: &mut Mixer) {
+        mixer.push(self.offset << 1 | u64::from(self.grows), self.length as u64);
+        let [left, right] = self.block.fingerprint();
+        mixer.push(left, right);
+    }
+}
+
 /// Makes each of the old bytes one that is neither old nor new.
 fn garble(old: &mut [u8], new: &[u8], mut seed: u64) {
     for (old, new) in old.iter_mut().zip(new) {

@@ -12,7 +12,8 @@
 
 use super::super::BLOCK;
 use super::SimDisk;
-use super::image::Image;
+use super::image::{Change, Image};
+use super::state::{Entry, Fate};
 use crate::sync::{AtomicU64, Ordering};
 
 /// 128 bits, in two lanes; no lane is 0.
@@ -114,12 +115,53 @@ impl Clone for Kept {
 }
 
 impl SimDisk {
-    /// A number for what readers see: names, lengths and bytes. After a [`SimDisk::crash`] that is all there
-    /// is. Two disks with the same files have the same, two others have different ones but by a chance that
+    /// A number for what readers see, names, lengths and bytes, and for what of it is not durable. After a
+    /// [`SimDisk::crash`] all is durable. Two disks with the same files have the same, two others have different ones but by a chance that
     /// need not be feared (see `src/disk/sim/fingerprint.rs`). It is the same on every machine.
     #[must_use]
     pub fn fingerprint(&self) -> u128 {
-        self.state.lock().cached.fingerprint()
+        let state = self.state.lock();
+        let cached = state.cached.fingerprint();
+        if state.entries.is_empty() {
+            return cached;
+        }
+        let mut mixer = Mixer::new();
+        for image in [cached, state.durable.fingerprint()] {
+            let [first, second] = halves(image);
+            mixer.push(first, second);
+        }
+        state.entries.iter().for_each(|entry| entry.mix(&mut mixer));
+        let [left, right] = mixer.finish();
+        u128::from(left) << 64 | u128::from(right)
+    }
+}
+
+impl Entry {
+    fn mix(&self, mixer: &mut Mixer) {
+        let fate = match self.fate {
+            Fate::Pending => 0,
+            Fate::Abandoned => 1,
+            Fate::Synced => 2,
+        };
+        let (kind, inode) = match &self.change {
+            Change::Sector { inode, image } => {
+                image.mix(mixer);
+                (0, *inode)
+            }
+            Change::SetLength { inode, length } => {
+                mixer.push(*length, 0);
+                (1, *inode)
+            }
+            Change::Create { inode, .. } => (2, *inode),
+            Change::CreateDirectory { .. } => (3, 0),
+            Change::Rename { inode, from, .. } => {
+                mixer.push_bytes(from.as_bytes());
+                (4, *inode)
+            }
+            Change::Remove { .. } => (5, 0),
+        };
+        mixer.push_bytes(self.change.name().unwrap_or_default().as_bytes());
+        mixer.push(kind << 2 | fate, inode);
     }
 }
 

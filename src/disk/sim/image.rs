@@ -23,6 +23,7 @@ pub(super) struct Image {
 }
 
 /// One change: what survives a crash wholly or not at all, unless sectors may be torn.
+#[derive(Clone)]
 pub(super) enum Change {
     Sector { inode: Inode, image: SectorImage },
     SetLength { inode: Inode, length: u64 },

@@ -22,6 +22,7 @@ pub(super) enum Fate {
 }
 
 /// A change with its place in time.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) fate: Fate,
@@ -207,6 +208,22 @@ impl State {
             power: self.power,
             ..Self::default()
         }
+    }
+
+    /// The state of a disk that has the same on it, and the same to come: only nobody has a file open.
+    pub(super) fn without_handles(&self) -> Self {
+        let mut copy = Self {
+            cached: self.cached.clone(),
+            durable: self.durable.clone(),
+            entries: self.entries.clone(),
+            next_inode: self.next_inode,
+            next_id: self.next_id,
+            capacity: self.capacity,
+            power: self.power,
+            ..Self::default()
+        };
+        copy.forget_unreachable();
+        copy
     }
 
     /// Forgets files that nobody can reach: without a name in any image, now or after a crash,

@@ -1,0 +1,301 @@
+//! Faults that nobody is told of: writes that are lost, or land elsewhere; reads that give what stood there before; rot.
+//!
+//! The right answer must come, or an error that names a page, an LSN or a file. Where nothing could tell, it is counted
+//! as a known limit, and only there:
+//!
+//! - what was never written to a page, or read there, can be wrong on that page alone;
+//! - the end of the log can be missing, where no later record, no page and no clean close bears witness that it had
+//!   been durable: then what is there was there at some time before.
+
+use std::collections::BTreeSet;
+
+use super::explore::Explorer;
+use super::faults::{Called, Calls, Nobody, perform};
+use super::harm::{Harm, Struck, faults_at, tells_of};
+use super::history::History;
+use super::model::{Expected, Promise, State};
+use super::oracle::{Checked, Clause, guarded, violated};
+use super::plan::{Coverage, Crash, Failure};
+use super::setting::SEGMENT_BYTES;
+use super::stage::Watch;
+use crate::db::Outside;
+use crate::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
+use crate::error::Result;
+use crate::ids::PageId;
+use crate::page;
+use crate::sync::{Arc, Mutex};
+
+/// Every so many bytes one rots, another one in each history.
+const ROT_EVERY: u64 = 32;
+
+/// What a silent fault can have done that nothing could tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Reach {
+    /// Nothing.
+    Nothing,
+    /// Something on these pages; on any, if the space map is one of them.
+    Pages(BTreeSet<PageId>),
+    /// The log is cut off, from this byte of it on; something bears witness of it up to the other.
+    Log { from: u64, witnessed: u64 },
+}
+
+/// Notes what had to be there, and from which I/O on.
+struct Past {
+    disk: SimDisk,
+    seen: Mutex<Vec<(u64, Expected)>>,
+}
+
+impl Past {
+    fn of(disk: &SimDisk) -> Self {
+        Self { disk: disk.clone(), seen: Mutex::default() }
+    }
+}
+
+impl Watch for Past {
+    fn expect(&self, expected: Expected) {
+        self.seen.lock().push((self.disk.io_count(), expected));
+    }
+
+    fn end(&self) {}
+}
+
+/// What had to be there at some time since that I/O.
+fn since(past: &[(u64, Expected)], io: u64) -> Vec<Promise> {
+    let first = past.iter().rposition(|(from, _)| *from <= io).unwrap_or(0);
+    past[first..].iter().flat_map(|(_, expected)| expected.iter().cloned()).collect()
+}
+
+/// What came of it.
+enum Verdict {
+    Harmless,
+    Noticed,
+    Limit,
+}
+
+impl Verdict {
+    fn struck(&self) -> Struck {
+        let is = |wanted| u64::from(wanted);
+        Struck {
+            runs: 1,
+            harmless: is(matches!(self, Self::Harmless)),
+            noticed: is(matches!(self, Self::Noticed)),
+            limits: is(matches!(self, Self::Limit)),
+        }
+    }
+}
+
+/// Byte `offset` of a segment's file, as a byte of the log; `None` if it is no segment.
+fn in_log(name: &str, offset: u64) -> Option<u64> {
+    let number: u64 = name.strip_prefix("log/")?.strip_suffix(".seg")?.parse().ok()?;
+    Some((number - 1) * SEGMENT_BYTES + offset)
+}
+
+/// A history that ran on a sound disk.
+struct Sound {
+    expected: Expected,
+    past: Vec<(u64, Expected)>,
+    witnesses: Witnesses,
+}
+
+/// What bears witness that the log had been durable.
+struct Witnesses {
+    /// Pages and the control file, up to here.
+    elsewhere: u64,
+    /// Each record, and up to where it or an older one does.
+    records: Vec<(u64, u64)>,
+}
+
+impl Witnesses {
+    /// Up to where something bears witness, of the records only those before a byte of the log.
+    fn until(&self, byte: u64) -> u64 {
+        let last = self.records.iter().rfind(|(lsn, _)| *lsn < byte);
+        last.map_or(0, |(_, watermark)| *watermark).max(self.elsewhere)
+    }
+}
+
+impl Explorer {
+    /// Tries each silent fault.
+    pub(super) fn strike_silently(
+        &self,
+        history: &History,
+        coverage: &mut Coverage,
+    ) -> std::result::Result<(), Box<Failure>> {
+        let failed = |violation, harm: Option<Harm>, crash: Option<Crash>| {
+            let crashes = crash.into_iter().collect();
+            Box::new(Failure { harm, crashes, ..*self.failed(history, violation) })
+        };
+        let disk = self.stage.disk();
+        let calls = Calls::new(&disk);
+        let sound =
+            self.sound(history, &calls).map_err(|violation| failed(violation, None, None))?;
+        let page = self.plan.setting.page_size();
+        for call in calls.take() {
+            for fault in faults_at(call.io, call.operation, true, page) {
+                let harm = Harm::InHistory(fault);
+                self.struck_silently(history, &sound, &call, fault, coverage)
+                    .map_err(|(violation, crash)| failed(violation, Some(harm), crash))?;
+            }
+        }
+        let none = Some(Survivors::Parts(std::collections::BTreeMap::new()));
+        let crash = Crash { io: disk.io_count(), survivors: none };
+        let left = disk.crash(&Survivors::None);
+        for harm in self.rot(history, &left) {
+            let verdict = self.rotten(&left, &sound, &harm);
+            let verdict = verdict
+                .map_err(|violation| failed(violation, Some(harm.clone()), Some(crash.clone())))?;
+            coverage.strike(harm.kind(), &verdict.struck());
+        }
+        Ok(())
+    }
+
+    /// Runs the history as [`perform`] does, with nothing wrong; notes the calls from its last step on.
+    fn sound(&self, history: &History, calls: &Arc<Calls>) -> Checked<Sound> {
+        let options = self.plan.setting.options();
+        let kind = FaultKind::LostWrite;
+        calls.note(true);
+        let past = Past::of(calls.disk());
+        let ran = perform(&self.stage, history, &options, calls.watched(), &past, kind)?;
+        calls.note(false);
+        let witnesses = witnesses(calls.disk(), self.plan.setting.page_size());
+        let witnesses = witnesses.or_else(|error| violated(Clause::Opens, error.to_string()))?;
+        Ok(Sound { expected: ran.expected, past: past.seen.into_inner(), witnesses })
+    }
+
+    /// A write of the history is lost, or lands elsewhere; a read is stale.
+    fn struck_silently(
+        &self,
+        history: &History,
+        sound: &Sound,
+        call: &Called,
+        fault: Fault,
+        coverage: &mut Coverage,
+    ) -> std::result::Result<(), (super::oracle::Violation, Option<Crash>)> {
+        let disk = self.stage.disk();
+        disk.inject(fault);
+        let (options, on) = (self.plan.setting.options(), Arc::new(disk.clone()));
+        let ran = perform(&self.stage, history, &options, on, &Nobody, fault.kind)
+            .map_err(|violation| (violation, None))?;
+        let reach = self.reach(call, fault.kind, &sound.witnesses);
+        // What lands elsewhere in the log may cut it off there.
+        let is_elsewhere = matches!(fault.kind, FaultKind::MisdirectedWrite { .. });
+        let past = since(&sound.past, if is_elsewhere { 0 } else { call.io });
+        let io = disk.io_count();
+        for survivors in [Survivors::Parts(std::collections::BTreeMap::new()), Survivors::All] {
+            let left = disk.crash(&survivors);
+            let judged = self.judge(&left, &ran.expected, &past, &reach, fault.kind);
+            let verdict = judged
+                .map_err(|violation| (violation, Some(Crash { io, survivors: Some(survivors) })))?;
+            let told = if ran.noticed { Verdict::Noticed } else { verdict };
+            coverage.strike(fault.kind, &told.struck());
+        }
+        Ok(())
+    }
+
+    /// What is not where it was written may be missing there; where else it was written that must be noticed. A write of
+    /// the log that is missing bears no witness either.
+    fn reach(&self, call: &Called, kind: FaultKind, witnesses: &Witnesses) -> Reach {
+        let page = self.plan.setting.page_size() as u64;
+        if call.name == "pages" {
+            let pages = call.range.start / page..call.range.end.div_ceil(page);
+            return Reach::Pages(pages.map(PageId).collect());
+        }
+        let Some(lost) = in_log(&call.name, call.changes_from) else { return Reach::Nothing };
+        let witnessed = witnesses.until(lost);
+        let from = match kind {
+            FaultKind::MisdirectedWrite { by } => {
+                let there = call.range.start.saturating_add_signed(by);
+                in_log(&call.name, there).map_or(lost, |there| there.min(lost))
+            }
+            _ => lost,
+        };
+        Reach::Log { from, witnessed }
+    }
+
+    /// Each so-manyth byte of each file, with one bit of it.
+    fn rot(&self, history: &History, left: &SimDisk) -> Vec<Harm> {
+        let phase = super::numbers::of(history) as u64;
+        let mut harms = Vec::new();
+        let log = left.list("log").unwrap_or_default();
+        let names = ["control", "pages", "doublewrite"].map(str::to_owned).into_iter();
+        for file in names.chain(log.into_iter().map(|name| format!("log/{name}"))) {
+            let bytes = left.read_file(&file).unwrap_or_default();
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+            // Behind what is used there are zeros only: a little of them will do.
+            let end = (used + 4 * ROT_EVERY).min(bytes.len() as u64);
+            let at = (phase % ROT_EVERY..end).step_by(ROT_EVERY as usize);
+            let bit = |byte: u64| ((byte / ROT_EVERY + phase) % 8) as u8;
+            harms.extend(at.map(|byte| Harm::Rot { file: file.clone(), byte, bit: bit(byte) }));
+        }
+        harms
+    }
+
+    fn rotten(&self, left: &SimDisk, sound: &Sound, harm: &Harm) -> Checked<Verdict> {
+        let Harm::Rot { file, byte, bit } = harm else { unreachable!("it is rot") };
+        let disk = left.crash(&Survivors::All);
+        let flipped = disk.flip_bit(file, *byte, *bit);
+        flipped.or_else(|error| violated(Clause::Runs, error.to_string()))?;
+        let witnessed = sound.witnesses.until(u64::MAX);
+        let log = |from| Reach::Log { from, witnessed };
+        let reach = in_log(file, *byte).map_or(Reach::Nothing, log);
+        let past = since(&sound.past, 0);
+        self.judge(&disk, &sound.expected, &past, &reach, harm.kind())
+    }
+
+    /// Recovers what a silent fault has left: is it right, is it noticed, or could nothing tell?
+    fn judge(
+        &self,
+        disk: &SimDisk,
+        expected: &Expected,
+        past: &[Promise],
+        reach: &Reach,
+        kind: FaultKind,
+    ) -> Checked<Verdict> {
+        let options = self.plan.setting.options();
+        guarded(|| {
+            let disk = Arc::new(disk.crash(&Survivors::All));
+            let state = match options.open_on(disk).and_then(|db| State::of(&db)) {
+                Err(error) if tells_of(kind, &error) => return Ok(Verdict::Noticed),
+                Err(error) => return violated(Clause::Tells, error.to_string()),
+                Ok(state) => state,
+            };
+            if expected.iter().any(|promise| promise.state == state) {
+                return Ok(Verdict::Harmless);
+            }
+            let only_there = |pages: &BTreeSet<PageId>| {
+                pages.contains(&PageId(0))
+                    || expected
+                        .iter()
+                        .any(|promise| promise.state.differences(&state).is_subset(pages))
+            };
+            let out_of_reach = match reach {
+                Reach::Nothing => false,
+                Reach::Pages(pages) => only_there(pages),
+                Reach::Log { from, witnessed } => {
+                    from >= witnessed && past.iter().any(|promise| promise.state == state)
+                }
+            };
+            if out_of_reach {
+                return Ok(Verdict::Limit);
+            }
+            violated(Clause::Noticed, format!("[{state}], where {reach:?} is to blame"))
+        })
+    }
+}
+
+/// What is durable, and bears witness that the log before it had been durable.
+fn witnesses(disk: &SimDisk, page_size: usize) -> Result<Witnesses> {
+    let disk = disk.crash(&Survivors::None);
+    let outside = Outside::on(Arc::new(disk.clone()))?;
+    let log = outside.log()?;
+    let mut scan = log.scan(log.start());
+    let mut records = Vec::new();
+    while let Some(lsn) = scan.next_record()?.map(|(lsn, _)| lsn.get()) {
+        records.push((lsn, scan.watermark().map_or(0, |watermark| watermark.get())));
+    }
+    let mut elsewhere = outside.master().clean_end_lsn.map_or(0, |lsn| lsn.get());
+    let pages = disk.read_file("pages").unwrap_or_default();
+    for page in pages.chunks_exact(page_size) {
+        elsewhere = elsewhere.max(page::page_lsn(page).map_or(0, |lsn| lsn.get() + 1));
+    }
+    Ok(Witnesses { elsewhere, records })
+}

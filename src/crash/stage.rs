@@ -1,0 +1,154 @@
+//! The stage: the database on which histories begin.
+//!
+//! It was closed. It has pages P1, P2, … with a record for each transaction, filled with dots, and another page that
+//! no history touches. For histories of space the log is about to go on to its next segment.
+
+use super::history::{Bounds, History, MOST_TRANSACTIONS, Step, Vocabulary};
+use super::model::{Expected, Model, State};
+use super::setting::{SEGMENT_BYTES, Setting};
+use super::world::World;
+use crate::config::Broken;
+use crate::db::Options;
+use crate::disk::{Disk, SimDisk, Survivors};
+use crate::error::Result;
+use crate::ids::PageId;
+use crate::sync::Arc;
+
+/// Bytes that are left in the segment for the history, once the database is open.
+const LEFT: u64 = 200;
+
+/// Somebody who is told of what goes on.
+pub trait Watch {
+    /// A step is about to be taken.
+    fn step(&self, _step: Step) {}
+
+    /// From now on this must be there after a crash.
+    fn expect(&self, expected: Expected);
+
+    /// All steps were taken; what comes now is no part of the history.
+    fn end(&self);
+}
+
+/// Where histories begin.
+#[derive(Clone)]
+pub struct Stage {
+    disk: SimDisk,
+    state: State,
+    pages: Vec<PageId>,
+}
+
+impl Stage {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// None but those of a broken engine.
+    pub fn set(setting: Setting, bounds: Bounds) -> Result<Self> {
+        // By an engine that keeps all rules.
+        let sound = Setting { broken: Broken::default(), ..setting };
+        let spare_bytes = match bounds.vocabulary {
+            Vocabulary::Space | Vocabulary::Everything => {
+                Self::new(sound, bounds.pages, 0)?.room(sound)?
+            }
+            Vocabulary::Records | Vocabulary::Outcomes => 0,
+        };
+        Self::new(sound, bounds.pages, spare_bytes)
+    }
+
+    /// Makes one whose log has about so many bytes more than it needs.
+    fn new(setting: Setting, pages: usize, more: u64) -> Result<Self> {
+        let disk = SimDisk::with_power_failure(setting.power);
+        let db = setting.options().open_on(Arc::new(disk.clone()))?;
+        let mut txn = db.begin()?;
+        let mut made = Vec::new();
+        for _ in 0..pages {
+            let page = txn.allocate_page()?;
+            for _ in 0..MOST_TRANSACTIONS {
+                txn.insert_record(page, b"....")?;
+            }
+            made.push(page);
+        }
+        // Written last, and alone: so the newest double-write batch has none of the others.
+        let spare = txn.allocate_page()?;
+        txn.commit()?;
+        db.flush_pages()?;
+        let mut txn = db.begin()?;
+        let slot = txn.insert_record(spare, b"spare")?;
+        txn.commit()?;
+        let end = db.stats().end_lsn.get() + more;
+        let mut byte = 0;
+        while db.stats().end_lsn.get() < end {
+            let mut txn = db.begin()?;
+            byte ^= 1;
+            txn.write_record(spare, slot, 0, &[byte])?;
+            txn.commit()?;
+        }
+        let state = State::of(&db)?;
+        db.close()?;
+        Ok(Self { disk: disk.crash(&Survivors::All), state, pages: made })
+    }
+
+    /// Bytes of the log's segment that are left for more, when [`LEFT`] of them are to be left for the history.
+    fn room(&self, setting: Setting) -> Result<u64> {
+        let db = setting.options().open_on(Arc::new(self.disk()))?;
+        let used = db.stats().end_lsn.get() % SEGMENT_BYTES;
+        Ok(SEGMENT_BYTES.saturating_sub(used + LEFT))
+    }
+
+    /// A copy of the disk.
+    #[must_use]
+    pub fn disk(&self) -> SimDisk {
+        self.disk.crash(&Survivors::All)
+    }
+
+    /// What is there.
+    #[must_use]
+    pub fn model(&self) -> Model {
+        Model::new(self.state.clone())
+    }
+
+    /// Runs a history on a disk like the stage's, and says what must be there, from before the last step on (or, if
+    /// there is none, or it is `whole`, before the database is opened), each time that changes.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn run(
+        &self,
+        history: &History,
+        options: &Options,
+        disk: Arc<dyn Disk>,
+        watch: &dyn Watch,
+        whole: bool,
+    ) -> Result<()> {
+        let Some((last, before)) = history.0.split_last() else {
+            watch.expect(self.model().expected());
+            drop(self.open(options, disk)?);
+            watch.end();
+            return Ok(());
+        };
+        if whole {
+            watch.expect(self.model().expected());
+        }
+        let mut world = self.open(options, disk)?;
+        for step in before {
+            watch.step(*step);
+            world.take(*step, &|expected| {
+                if whole {
+                    watch.expect(expected);
+                }
+            })?;
+        }
+        watch.expect(world.expected());
+        watch.step(*last);
+        world.take(*last, &|expected| watch.expect(expected))?;
+        watch.end();
+        Ok(())
+    }
+
+    /// Opens the database.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn open(&self, options: &Options, disk: Arc<dyn Disk>) -> Result<World> {
+        Ok(World::new(options.open_on(disk)?, self.pages.clone(), self.model()))
+    }
+}

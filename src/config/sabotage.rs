@@ -63,6 +63,24 @@ sabotages! {
         "only losers are undone";
     LosersLeft "losers-left" "6.3"
         "whatever did not commit is undone";
+    UndoForwards "undo-forwards" "6.3"
+        "what was done last is undone first";
+    EndMissing "end-missing" "6.3"
+        "what is undone to its end gets an end record, and leaves the transaction table";
+    RedoWithoutPageLsn "redo-without-page-lsn" "6.2"
+        "redo applies a record only to a page whose pageLSN says that it lacks it";
+    WinnersOnlyRedone "winners-only-redone" "6.2"
+        "redo repeats history: the changes of losers, too";
+    RedoSkipsCompensations "redo-skips-clrs" "6.2"
+        "redo repeats history: compensation records, too";
+    EndedResurrected "ended-resurrected" "6.1"
+        "what ended before the checkpoint was complete does not come back from its copy of the table";
+    IncompleteCheckpointUsed "incomplete-checkpoint-used" "5.4"
+        "a checkpoint without its end records is not used";
+    DirtyPageTableMissing "dirty-page-table-missing" "5.4"
+        "a checkpoint has the dirty page table";
+    TransactionTableMissing "transaction-table-missing" "5.4"
+        "a checkpoint has the transaction table";
     NoDoubleWrite "no-double-write" ""
         "a page that is written in place is whole elsewhere until that is durable";
     CleanBeforeSync "clean-before-sync" ""
@@ -75,6 +93,10 @@ sabotages! {
         "none: a checkpoint writes all dirty pages first, as no fuzzy one need";
     RollbackInTwoSteps "neutral-force-at-rollback" ""
         "none: each rollback forces the log when it is done";
+    UndoneOneByOne "neutral-undo-one-by-one" ""
+        "none: restart undoes one loser after the other, rather than all in one sweep over the log";
+    CopiesAtBegin "neutral-copy-at-begin" ""
+        "none: a checkpoint copies the tables right behind its begin record, and completes later";
 }
 
 impl Sabotage {

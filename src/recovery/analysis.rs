@@ -7,7 +7,7 @@ use super::redo::Redo;
 use super::report::AnalysisReport;
 use super::tables::Rebuilt;
 use crate::buffer::{DoubleWrite, Image, PagesFile};
-use crate::config::Config;
+use crate::config::{Config, Sabotage};
 use crate::disk::Disk;
 use crate::error::{Error, Place, Result};
 use crate::event::{Event, Observers};
@@ -217,7 +217,7 @@ fn scan(
     observers: &Observers,
 ) -> Result<Scanned> {
     let begin = master.checkpoint_lsn;
-    let mut tables = Rebuilt::new(begin, observers.clone());
+    let mut tables = Rebuilt::new(begin, config.broken, observers.clone());
     let mut scan = LogScan::new(segments, config.page_size, begin, epochs, ScanEnd::FirstHole);
     while let Some((lsn, record)) = scan.next_outline()? {
         let read = match &record {
@@ -232,7 +232,7 @@ fn scan(
     refuse_witness(segments, &mut scan)?;
     let end = scan.position();
     segments.file_of(end)?; // A prepared segment is always left beyond the end.
-    if !tables.is_complete() {
+    if !tables.is_complete() && !config.broken.is(Sabotage::IncompleteCheckpointUsed) {
         return Err(cut_off(segments, begin, end));
     }
     Ok(Scanned {

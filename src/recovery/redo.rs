@@ -145,7 +145,8 @@ impl Redo {
     fn repeat_history(&self, from: Lsn) -> Result<Repeated> {
         let Self { log, pool, observers, end, tables, config, .. } = self;
         observers.emit(|| Event::RedoBegan { from });
-        let history = History { log, pool, observers, from, end: *end };
+        let losers = &self.analysis.losers;
+        let history = History { log, pool, observers, from, end: *end, losers };
         let repeated =
             history.repeat(&tables.dirty_pages, config.restart.threads(), config.background)?;
         observers.emit(|| Event::RedoEnded { redone: repeated.redone });

@@ -160,6 +160,26 @@ impl Transaction {
         self.undo_next().map_err(|error| self.manager.log().poison().stop(error))
     }
 
+    /// Undoes all at once, what was done first first. Only a broken rule asks for it.
+    ///
+    /// # Errors
+    /// Any failure is final.
+    pub fn undo_oldest_first(&mut self) -> Result<()> {
+        let log = Arc::clone(self.manager.log());
+        let mut left = Vec::new();
+        while let Some(lsn) = self.entry.undo_next_lsn {
+            left.push(lsn);
+            let passed = log.read(lsn).map_err(|error| log.poison().stop(error))?;
+            self.entry.undo_next_lsn = passed.record().undo_goes_on_at();
+        }
+        while let Some(lsn) = left.pop() {
+            self.entry.undo_next_lsn = Some(lsn);
+            self.undo_step()?;
+        }
+        self.entry.undo_next_lsn = None;
+        Ok(())
+    }
+
     /// Takes one step back along `undo_next_lsn`: undoes an update, or steps over what was undone
     /// already or is never undone.
     ///

@@ -191,7 +191,10 @@ impl Checkpointer {
         }
         let redo_lsn = dirty_pages.redo_lsn().unwrap_or(begin_lsn).min(begin_lsn);
         let first_lsn = transactions.first_lsn().unwrap_or(begin_lsn);
-        let oldest_required_lsn = redo_lsn.min(first_lsn);
+        let oldest_required_lsn = match self.log.breaks(Sabotage::LogTruncatedEarly) {
+            true => begin_lsn,
+            false => redo_lsn.min(first_lsn),
+        };
         let pointed_at = if self.log.breaks(Sabotage::MasterAtEnd) { last } else { begin_lsn };
         self.point_at(pointed_at, oldest_required_lsn)?;
         self.observers.emit(|| Event::CheckpointEnded {

@@ -99,6 +99,7 @@ impl Analysis {
         let master = control.master();
         let geometry = Geometry { segment_bytes: config.segment_bytes };
         let segments = Segments::open(Arc::clone(&disk), geometry, master.database_id)?;
+        let segments = segments.broken_by(config.broken);
         let from = master.checkpoint_lsn;
         segments.check_contiguous(control.oldest_required_lsn(), from)?;
         observers.emit(|| Event::AnalysisBegan { from });

@@ -94,10 +94,14 @@ impl UndoLosers {
     /// [`crate::Error::Corrupt`] when the log contradicts itself; those of the disk.
     pub fn run(mut self) -> Result<(Engine, RestartReport)> {
         let began = Instant::now();
+        let (mut committed, mut losers) = (Vec::new(), Vec::new());
         for InDoubt { txn, entry, global_id, locks } in &self.in_doubt {
+            if self.breaks(Sabotage::PreparedRolledBack) {
+                losers.push(self.transactions.adopt(*txn, *entry));
+                continue;
+            }
             self.transactions.adopt_prepared(*txn, *entry, global_id, locks);
         }
-        let (mut committed, mut losers) = (Vec::new(), Vec::new());
         for (id, entry) in self.tables.transactions.iter() {
             match entry.state {
                 TransactionState::Prepared => {}

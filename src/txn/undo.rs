@@ -272,7 +272,10 @@ impl Transaction {
         let start = self.nested.pop().expect("a nested top action is under way");
         if self.entry.last_lsn != start.last_lsn {
             self.pass(start.last_lsn, self.entry.last_lsn);
-            let undo_next_lsn = start.undo_next_lsn;
+            let undo_next_lsn = match self.manager.log().breaks(Sabotage::NestedTopActionUndone) {
+                true => self.entry.undo_next_lsn,
+                false => start.undo_next_lsn,
+            };
             let record = NestedTopActionEnd { link: self.link(), undo_next_lsn };
             self.encoded.set(&LogRecord::NestedTopActionEnd(record));
             let lsn = self.append(UndoNext::At(undo_next_lsn), None)?;

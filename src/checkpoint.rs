@@ -45,6 +45,8 @@ use crate::txn::TransactionManager;
 #[must_use = "a checkpoint that is not completed is ignored"]
 pub struct Begun {
     begin_lsn: Lsn,
+    /// The tables, if they were copied already.
+    copied: Option<(TransactionTable, DirtyPageTable)>,
     log: Arc<Log>,
 }
 
@@ -125,7 +127,7 @@ impl Checkpointer {
     /// As [`Checkpointer::checkpoint`].
     pub fn checkpoint_after_restart(&self) -> Result<Checkpoint> {
         let begin_lsn = self.append_begin(Room::Kept)?;
-        self.complete_from(begin_lsn, Room::Kept)
+        self.complete_from(begin_lsn, None, Room::Kept)
     }
 
     /// The first half: appends the begin record.
@@ -134,7 +136,11 @@ impl Checkpointer {
     /// As [`Checkpointer::checkpoint`].
     pub fn begin(&self) -> Result<Begun> {
         let begin_lsn = self.append_begin(Room::Reserved)?;
-        Ok(Begun { begin_lsn, log: Arc::clone(&self.log) })
+        // A transaction can end while a copy is on its way to the log; alone, only if that takes long.
+        let early =
+            self.log.breaks(Sabotage::CopiesAtBegin) || self.log.breaks(Sabotage::EndedResurrected);
+        let copied = early.then(|| self.copy_tables());
+        Ok(Begun { begin_lsn, copied, log: Arc::clone(&self.log) })
     }
 
     fn append_begin(&self, room: Room) -> Result<Lsn> {
@@ -157,15 +163,27 @@ impl Checkpointer {
         if !Arc::ptr_eq(&begun.log, &self.log) {
             return Err(Error::InvalidInput("a checkpoint of another database".into()));
         }
-        self.complete_from(begun.begin_lsn, Room::Reserved)
+        self.complete_from(begun.begin_lsn, begun.copied, Room::Reserved)
     }
 
-    fn complete_from(&self, begin_lsn: Lsn, room: Room) -> Result<Checkpoint> {
+    fn copy_tables(&self) -> (TransactionTable, DirtyPageTable) {
+        (self.transactions.logged(), self.pool.dirty_page_table())
+    }
+
+    fn complete_from(
+        &self,
+        begin_lsn: Lsn,
+        copied: Option<(TransactionTable, DirtyPageTable)>,
+        room: Room,
+    ) -> Result<Checkpoint> {
         if self.log.breaks(Sabotage::FlushesAtCheckpoint) {
             self.pool.flush_all()?;
         }
-        let transactions = self.transactions.logged();
-        let dirty_pages = self.pool.dirty_page_table();
+        if self.log.breaks(Sabotage::IncompleteCheckpointUsed) {
+            self.log.force_all()?;
+            self.point_at(begin_lsn, self.master().oldest_required_lsn)?;
+        }
+        let (transactions, dirty_pages) = copied.unwrap_or_else(|| self.copy_tables());
         let records = self.end_records(begin_lsn, &dirty_pages, &transactions);
         let last = self.append_all(&records, room)?;
         if !self.log.breaks(Sabotage::MasterBeforeForce) {
@@ -173,7 +191,10 @@ impl Checkpointer {
         }
         let redo_lsn = dirty_pages.redo_lsn().unwrap_or(begin_lsn).min(begin_lsn);
         let first_lsn = transactions.first_lsn().unwrap_or(begin_lsn);
-        let oldest_required_lsn = redo_lsn.min(first_lsn);
+        let oldest_required_lsn = match self.log.breaks(Sabotage::LogTruncatedEarly) {
+            true => begin_lsn,
+            false => redo_lsn.min(first_lsn),
+        };
         let pointed_at = if self.log.breaks(Sabotage::MasterAtEnd) { last } else { begin_lsn };
         self.point_at(pointed_at, oldest_required_lsn)?;
         self.observers.emit(|| Event::CheckpointEnded {
@@ -211,7 +232,17 @@ impl Checkpointer {
         let durable_lsn = self.log.flushed_lsn();
         // Read after the begin record is appended: above every number in the log before it.
         let next_txn = self.transactions.next_txn();
-        let lines = split(self.page_size, dirty_pages, transactions);
+        let (no_pages, no_transactions) = (DirtyPageTable::default(), TransactionTable::default());
+        let missing = |rule| self.log.breaks(rule);
+        let lines = split(
+            self.page_size,
+            if missing(Sabotage::DirtyPageTableMissing) { &no_pages } else { dirty_pages },
+            if missing(Sabotage::TransactionTableMissing) {
+                &no_transactions
+            } else {
+                transactions
+            },
+        );
         let parts = u32::try_from(lines.len()).expect("far fewer than 2^32 parts");
         let record = |(part, (dirty_pages, transactions)): (u32, Lines)| {
             LogRecord::EndCheckpoint(EndCheckpoint {

@@ -27,6 +27,7 @@ mod frees;
 pub use frees::pending_frees;
 
 use crate::buffer::{BufferPool, PageWrite};
+use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::lock::{LockName, Mode};
@@ -128,7 +129,7 @@ impl SpaceMap {
         while next < to {
             let (map, first) = self.locate(PageId(next));
             let end = to.min(map.0 + u64::from(space_map::entries_per_page(self.pool.page_size())));
-            if self.has_free(map, first, end)? {
+            if self.has_free(txn.manager().log(), map, first, end)? {
                 let mut guard = self.pool.fix_write(map)?;
                 for page in next..end {
                     if self.try_take(txn, &mut guard, PageId(page))? {
@@ -142,11 +143,12 @@ impl SpaceMap {
     }
 
     /// Looks, latched shared, whether the map page has a free entry from `first` to page `end`.
-    fn has_free(&self, map: PageId, first: u16, end: u64) -> Result<bool> {
+    fn has_free(&self, log: &Log, map: PageId, first: u16, end: u64) -> Result<bool> {
         let guard = self.pool.fix_read(map)?;
         for page in map.0 + u64::from(first)..end {
             let (_, entry) = self.locate(PageId(page));
-            if self.entry(map, guard.bytes(), entry)? == PageState::Free {
+            let state = self.entry(map, guard.bytes(), entry)?;
+            if state == PageState::Free || reuses_early(log, state) {
                 return Ok(true);
             }
         }
@@ -160,12 +162,15 @@ impl SpaceMap {
         page: PageId,
     ) -> Result<bool> {
         let (_, entry) = self.locate(page);
-        let free = self.entry(map.page(), map.bytes(), entry)? == PageState::Free;
+        let state = self.entry(map.page(), map.bytes(), entry)?;
         // Under a latch a lock is only tried for.
         let name = LockName::PageExistence(page);
         // What this transaction itself has allocated or freed before, undo may still want back.
         let (locks, own) = (txn.manager().locks(), Mode::Exclusive);
-        if !free || locks.holds(txn.id(), name, own) || !locks.try_lock(txn.id(), name, own) {
+        let taken = state == PageState::Free
+            && !locks.holds(txn.id(), name, own)
+            && locks.try_lock(txn.id(), name, own);
+        if !taken && !reuses_early(txn.manager().log(), state) {
             return Ok(false);
         }
         let op = PageOp::SetState { entry, state: PageState::Used };
@@ -226,6 +231,11 @@ impl SpaceMap {
         }
         Ok(())
     }
+}
+
+/// Whether a page is given out again, with nobody's leave, while it is being freed: only where a rule is broken.
+fn reuses_early(log: &Log, state: PageState) -> bool {
+    matches!(state, PageState::FreePending(_)) && log.breaks(Sabotage::FreedPageReusedEarly)
 }
 
 /// The pages that a transaction freed: they become free after its commit record.

@@ -208,21 +208,31 @@ impl BufferPool {
     ) -> Result<()> {
         let needs_copy = |copied: &&Copied| match self.protection {
             TornPageProtection::DoubleWrite => !self.log.breaks(Sabotage::NoDoubleWrite),
-            TornPageProtection::PageImages => !copied.imaged,
+            TornPageProtection::PageImages => {
+                !copied.imaged && !self.log.breaks(Sabotage::NoPageImage)
+            }
             TornPageProtection::None => false,
         };
-        let twice: Vec<&Image> =
-            copies.iter().filter(needs_copy).map(|copied| &copied.image).collect();
-        if !twice.is_empty() {
-            writer.write(&twice, durable)?;
-        }
-        for Copied { image, .. } in copies {
-            self.file.write(image.page, &image.bytes, durable)?;
+        let together = match self.log.breaks(Sabotage::DoubleWriteReusedEarly) {
+            true => 1,
+            false => copies.len().max(1),
+        };
+        for batch in copies.chunks(together) {
+            let twice: Vec<&Image> =
+                batch.iter().filter(needs_copy).map(|copied| &copied.image).collect();
+            if !twice.is_empty() {
+                writer.write(&twice, durable)?;
+            }
+            for Copied { image, .. } in batch {
+                self.file.write(image.page, &image.bytes, durable)?;
+            }
         }
         if !broken(Rule::CleanAfterSync) && !self.log.breaks(Sabotage::CleanBeforeSync) {
             self.file.sync()?;
         }
-        if !twice.is_empty() && self.protection != TornPageProtection::DoubleWrite {
+        if self.protection != TornPageProtection::DoubleWrite
+            && copies.iter().any(|copied| needs_copy(&copied))
+        {
             // The next write of these pages may be in place only.
             writer.invalidate()?;
         }

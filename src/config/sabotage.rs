@@ -63,18 +63,72 @@ sabotages! {
         "only losers are undone";
     LosersLeft "losers-left" "6.3"
         "whatever did not commit is undone";
+    UndoForwards "undo-forwards" "6.3"
+        "what was done last is undone first";
+    EndMissing "end-missing" "6.3"
+        "what is undone to its end gets an end record, and leaves the transaction table";
+    RedoWithoutPageLsn "redo-without-page-lsn" "6.2"
+        "redo applies a record only to a page whose pageLSN says that it lacks it";
+    WinnersOnlyRedone "winners-only-redone" "6.2"
+        "redo repeats history: the changes of losers, too";
+    RedoSkipsCompensations "redo-skips-clrs" "6.2"
+        "redo repeats history: compensation records, too";
+    EndedResurrected "ended-resurrected" "6.1"
+        "what ended before the checkpoint was complete does not come back from its copy of the table";
+    IncompleteCheckpointUsed "incomplete-checkpoint-used" "5.4"
+        "a checkpoint without its end records is not used";
+    DirtyPageTableMissing "dirty-page-table-missing" "5.4"
+        "a checkpoint has the dirty page table";
+    TransactionTableMissing "transaction-table-missing" "5.4"
+        "a checkpoint has the transaction table";
+    LogTruncatedEarly "segment-recycled-early" "5.4"
+        "the log is kept from the smallest rec_lsn and from each transaction's first record, not from the checkpoint";
     NoDoubleWrite "no-double-write" ""
         "a page that is written in place is whole elsewhere until that is durable";
     CleanBeforeSync "clean-before-sync" ""
         "a page leaves the dirty page table when its write is synced, not when it is written";
     PageChecksumIgnored "no-page-checksum" ""
         "a page with a wrong checksum is not believed";
+    NestedTopActionUndone "nested-top-action-undone" "9"
+        "undo passes over a nested top action that has ended";
+    PreparedRolledBack "prepared-rolled-back" ""
+        "restart leaves a transaction in doubt to whoever decides upon it";
+    NoPageImage "no-page-image" ""
+        "under page images, a page is logged whole before its first change since it was clean";
+    SpaceMapUndoneByBytes "space-map-undone-by-bytes" ""
+        "undo of an allocation changes its entry of the space map, and no other";
+    FreedPageReusedEarly "freed-page-reused-early" ""
+        "a page that is freed is not allocated again before its transaction has committed";
+    FailedSyncRetried "failed-sync-retried" ""
+        "a sync that failed is not tried again: it would say that it is done";
+    ShortWriteIgnored "short-write-ignored" ""
+        "a write of which the kernel did only a part is carried on";
+    DoubleWriteReusedEarly "double-write-reused-early" ""
+        "a page leaves the double-write file only when it is durable in place";
+    RecordChecksumIgnored "no-record-checksum" ""
+        "a log record with a wrong checksum is not believed";
+    ChecksumWithoutEpoch "checksum-without-epoch" ""
+        "a log record of an earlier run is not believed where a later one has written";
+    EpochNotRaised "epoch-not-raised" ""
+        "a run has an epoch that no run before it had";
+    TailNotRewritten "tail-not-rewritten" ""
+        "restart makes the log durable that it has read before it builds upon it";
+    PagesNotSynced "pages-not-synced" ""
+        "restart makes the pages durable before redo believes their pageLSNs";
+    DirectoryNotSynced "directory-not-synced" ""
+        "the name of a log segment is durable before records stand in it";
+    GrowthNotSynced "growth-not-synced" ""
+        "the file of pages has grown durably before a record names a new page";
     ForcesAllAtEachCommit "neutral-force-all" ""
         "none: each commit forces all of the log that there is, rather than up to its record";
     FlushesAtCheckpoint "neutral-flush" ""
         "none: a checkpoint writes all dirty pages first, as no fuzzy one need";
     RollbackInTwoSteps "neutral-force-at-rollback" ""
         "none: each rollback forces the log when it is done";
+    UndoneOneByOne "neutral-undo-one-by-one" ""
+        "none: restart undoes one loser after the other, rather than all in one sweep over the log";
+    CopiesAtBegin "neutral-copy-at-begin" ""
+        "none: a checkpoint copies the tables right behind its begin record, and completes later";
 }
 
 impl Sabotage {

@@ -197,6 +197,10 @@ impl Options {
     /// As [`Options::open`].
     pub fn open_on(&self, disk: Arc<dyn Disk>) -> Result<Db> {
         let observers = Observers::new(self.observer.clone());
+        #[cfg(feature = "sabotage")]
+        if self.broken.is(crate::config::Sabotage::ShortWriteIgnored) {
+            disk.ignore_short_writes();
+        }
         match self.recover(&disk, &observers) {
             Ok((engine, report, config)) => {
                 distrust::watch(&disk, engine.transactions.log().poison());

@@ -96,6 +96,10 @@ pub trait Disk: Send + Sync + 'static {
     /// This is how bytes are unmasked that a failed sync left in the cache, where they look as if
     /// they were durable. See each disk for what it can promise.
     fn drop_cache(&self) -> Result<()>;
+
+    /// From now on a write of which only a part was done is taken for whole, on a simulated disk.
+    #[cfg(feature = "sabotage")]
+    fn ignore_short_writes(&self) {}
 }
 
 /// One open file.

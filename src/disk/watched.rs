@@ -134,6 +134,11 @@ impl Disk for WatchedDisk {
     fn drop_cache(&self) -> Result<()> {
         self.pass("drop cache", "", || self.inner.drop_cache())
     }
+
+    #[cfg(feature = "sabotage")]
+    fn ignore_short_writes(&self) {
+        self.inner.ignore_short_writes();
+    }
 }
 
 struct WatchedFile {

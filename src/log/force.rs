@@ -157,7 +157,12 @@ impl Log {
         if sync {
             for number in unsynced.iter() {
                 let file = self.segments.file(*number).expect("not truncated before it is durable");
-                file.sync_data()?;
+                file.sync_data().or_else(|error| {
+                    match self.breaks(Sabotage::FailedSyncRetried) {
+                        true => file.sync_data(),
+                        false => Err(error),
+                    }
+                })?;
             }
             unsynced.clear();
         }

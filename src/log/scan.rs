@@ -232,15 +232,16 @@ impl<'s> LogScan<'s> {
         let rest = self.loaded.from(at);
         let Some(length) = peek_length(rest) else { return Ok(None) };
         if is_filler(rest) {
-            return Ok(record::verify(&rest[..length], lsn, epoch).then_some(length));
+            return Ok(self.segments.verify(&rest[..length], lsn, epoch).then_some(length));
         }
         if length > self.max_record {
             return Ok(None);
         }
         let bytes = &rest[..length];
-        let valid = record::verify(bytes, lsn, epoch)
-            || restart_epoch(bytes)
-                .is_some_and(|declared| declared > epoch && record::verify(bytes, lsn, declared));
+        let valid = self.segments.verify(bytes, lsn, epoch)
+            || restart_epoch(bytes).is_some_and(|declared| {
+                declared > epoch && self.segments.verify(bytes, lsn, declared)
+            });
         Ok(valid.then_some(length))
     }
 
@@ -275,7 +276,7 @@ impl<'s> LogScan<'s> {
         let Ok(LogRecord::Restart(restart)) = record::decode(bytes) else { return Ok(None) };
         let began = Some(restart.epoch) > before
             && restart.durable_lsn == hole
-            && record::verify(bytes, lsn, restart.epoch);
+            && self.segments.verify(bytes, lsn, restart.epoch);
         Ok(began.then_some(EpochStart { lsn, epoch: restart.epoch }))
     }
 
@@ -328,7 +329,7 @@ impl<'s> LogScan<'s> {
             LogRecord::Restart(restart) if restart.epoch > epoch => restart.epoch,
             _ => epoch,
         };
-        record::verify(bytes, lsn, epoch).then_some((lsn, durable))
+        self.segments.verify(bytes, lsn, epoch).then_some((lsn, durable))
     }
 }
 
@@ -406,7 +407,7 @@ impl RecordBytes {
     /// # Errors
     /// [`Error::Corrupt`] when they are not.
     pub fn check(segments: &Segments, lsn: Lsn, epoch: u64, bytes: Vec<u8>) -> Result<Self> {
-        if !record::verify(&bytes, lsn, epoch) {
+        if !segments.verify(&bytes, lsn, epoch) {
             return Err(no_record(segments, lsn));
         }
         decode_at(segments, lsn, &bytes)?;

@@ -27,10 +27,11 @@ use std::path::PathBuf;
 use zerocopy::byteorder::little_endian::{U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::config::{Broken, Sabotage};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Place, Result};
 use crate::ids::Lsn;
-use crate::record::HEADER_BYTES;
+use crate::record::{self, HEADER_BYTES};
 use crate::sync::{Arc, Mutex};
 
 /// Name of the directory that holds the segments.
@@ -143,13 +144,22 @@ pub struct Segments {
     disk: Arc<dyn Disk>,
     geometry: Geometry,
     database_id: u128,
+    broken: Broken,
     files: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
 }
 
 impl Segments {
     /// Segments of a database that has none yet.
     pub fn new(disk: Arc<dyn Disk>, geometry: Geometry, database_id: u128) -> Self {
-        Self { disk, geometry, database_id, files: Mutex::new(BTreeMap::new()) }
+        let (broken, files) = (Broken::default(), Mutex::default());
+        Self { disk, geometry, database_id, broken, files }
+    }
+
+    /// The same, with a rule broken, if one of theirs is.
+    #[must_use]
+    pub fn broken_by(mut self, broken: Broken) -> Self {
+        self.broken = broken;
+        self
     }
 
     /// Opens the segments that are there and belong to the database, without changing any. Files
@@ -234,6 +244,15 @@ impl Segments {
         Place::Log { segment, lsn }
     }
 
+    /// Whether `bytes` are the record that a run of this epoch has put at `lsn`.
+    #[must_use]
+    pub fn verify(&self, bytes: &[u8], lsn: Lsn, epoch: u64) -> bool {
+        if self.broken.is(Sabotage::ChecksumWithoutEpoch) {
+            return (1..=epoch).any(|epoch| record::verify(bytes, lsn, epoch));
+        }
+        record::verify(bytes, lsn, epoch) || self.broken.is(Sabotage::RecordChecksumIgnored)
+    }
+
     /// The file of segment `number`, if it is there.
     #[must_use]
     pub fn file(&self, number: u64) -> Option<Arc<dyn DiskFile>> {
@@ -309,7 +328,14 @@ impl Segments {
             self.disk.rename(&name, &aside)?;
             self.disk.rename(&aside, &name)?;
         }
-        self.disk.sync_directory(LOG_DIRECTORY)
+        self.sync_names()
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        match self.broken.is(Sabotage::DirectoryNotSynced) {
+            true => Ok(()),
+            false => self.disk.sync_directory(LOG_DIRECTORY),
+        }
     }
 
     /// Prepares segment `number`: space, header, name, each durable before the next.
@@ -320,7 +346,7 @@ impl Segments {
         let name = self.geometry.name(number);
         let file = self.disk.create(&name)?;
         let filled = self.fill(number, file.as_ref());
-        if let Err(error) = filled.and_then(|()| self.disk.sync_directory(LOG_DIRECTORY)) {
+        if let Err(error) = filled.and_then(|()| self.sync_names()) {
             if error.is_disk_full() {
                 self.disk.remove(&name)?;
             }
@@ -363,7 +389,7 @@ impl Segments {
         let file = self.files.lock().remove(&old).expect("a segment to recycle exists");
         self.write_header(new, file.as_ref())?;
         self.disk.rename(&self.geometry.name(old), &self.geometry.name(new))?;
-        self.disk.sync_directory(LOG_DIRECTORY)?;
+        self.sync_names()?;
         self.files.lock().insert(new, file);
         Ok(())
     }

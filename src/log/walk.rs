@@ -92,7 +92,7 @@ impl<'s> LogWalk<'s> {
             let rest = self.loaded.from(lsn.get());
             let length = peek_length(rest).ok_or_else(|| no_record(self.segments, lsn))?;
             let epoch = self.epochs.at(lsn);
-            if !epoch.is_some_and(|epoch| record::verify(&rest[..length], lsn, epoch)) {
+            if !epoch.is_some_and(|epoch| self.segments.verify(&rest[..length], lsn, epoch)) {
                 return Err(no_record(self.segments, lsn));
             }
             self.at = lsn.get() + padded(length) as u64;

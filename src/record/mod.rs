@@ -291,6 +291,16 @@ impl<'a> LogRecord<'a> {
         }
     }
 
+    /// Where undo goes on, once it is done with this record.
+    #[must_use]
+    pub fn undo_goes_on_at(&self) -> Option<Lsn> {
+        match self {
+            Self::Compensation(record) => record.undo_next_lsn,
+            Self::NestedTopActionEnd(record) => record.undo_next_lsn,
+            other => other.link().and_then(|link| link.prev_lsn),
+        }
+    }
+
     /// Up to where the log was durable when the record was appended, if it bears witness to that.
     #[must_use]
     pub fn durable_lsn(&self) -> Option<Lsn> {

@@ -7,7 +7,7 @@ use super::redo::Redo;
 use super::report::AnalysisReport;
 use super::tables::Rebuilt;
 use crate::buffer::{DoubleWrite, Image, PagesFile};
-use crate::config::Config;
+use crate::config::{Config, Sabotage};
 use crate::disk::Disk;
 use crate::error::{Error, Place, Result};
 use crate::event::{Event, Observers};
@@ -99,6 +99,7 @@ impl Analysis {
         let master = control.master();
         let geometry = Geometry { segment_bytes: config.segment_bytes };
         let segments = Segments::open(Arc::clone(&disk), geometry, master.database_id)?;
+        let segments = segments.broken_by(config.broken);
         let from = master.checkpoint_lsn;
         segments.check_contiguous(control.oldest_required_lsn(), from)?;
         observers.emit(|| Event::AnalysisBegan { from });
@@ -217,7 +218,7 @@ fn scan(
     observers: &Observers,
 ) -> Result<Scanned> {
     let begin = master.checkpoint_lsn;
-    let mut tables = Rebuilt::new(begin, observers.clone());
+    let mut tables = Rebuilt::new(begin, config.broken, observers.clone());
     let mut scan = LogScan::new(segments, config.page_size, begin, epochs, ScanEnd::FirstHole);
     while let Some((lsn, record)) = scan.next_outline()? {
         let read = match &record {
@@ -232,7 +233,7 @@ fn scan(
     refuse_witness(segments, &mut scan)?;
     let end = scan.position();
     segments.file_of(end)?; // A prepared segment is always left beyond the end.
-    if !tables.is_complete() {
+    if !tables.is_complete() && !config.broken.is(Sabotage::IncompleteCheckpointUsed) {
         return Err(cut_off(segments, begin, end));
     }
     Ok(Scanned {

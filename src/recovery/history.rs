@@ -28,11 +28,12 @@ use std::thread;
 use super::damaged::Damaged;
 use super::held::HeldPages;
 use crate::buffer::{BufferPool, PageWrite};
+use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers, SkipReason};
-use crate::ids::{Lsn, PageId};
+use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::{Found, Log, LogWalk};
-use crate::record::{PageChange, PlainNames, page_op_words};
+use crate::record::{LogRecord, PageChange, PlainNames, page_op_words};
 use crate::sync::{AtomicBool, Ordering};
 use crate::tables::{DirtyPageTable, part_of};
 
@@ -63,6 +64,7 @@ pub(super) struct History<'r> {
     pub observers: &'r Observers,
     pub from: Lsn,
     pub end: Lsn,
+    pub losers: &'r [TxnId],
 }
 
 impl History<'_> {
@@ -103,6 +105,27 @@ impl History<'_> {
             stop.store(true, Ordering::Relaxed);
             all.into_iter().collect::<Result<Vec<_>>>().map(merge)
         })
+    }
+
+    /// Leaves out what a broken rule keeps from being repeated.
+    fn leave_out(&self, found: &mut Vec<Found>) -> Result<()> {
+        let winners_only = self.log.breaks(Sabotage::WinnersOnlyRedone);
+        if !winners_only && !self.log.breaks(Sabotage::RedoSkipsCompensations) {
+            return Ok(());
+        }
+        let mut kept = Vec::new();
+        for found in found.drain(..) {
+            let bytes = self.log.read(found.lsn)?;
+            let left_out = match bytes.record() {
+                record if winners_only => {
+                    record.link().is_some_and(|link| self.losers.contains(&link.txn))
+                }
+                record => matches!(record, LogRecord::Compensation(_)),
+            };
+            kept.extend((!left_out).then_some(found));
+        }
+        *found = kept;
+        Ok(())
     }
 
     /// Tells the disk which pages will be read, as many as the pool can hold.
@@ -180,6 +203,7 @@ impl Part<'_> {
         let mut more = true;
         while more && !self.stop.load(Ordering::Relaxed) {
             more = walk.find(BATCH_RECORDS, mine, &mut found)?;
+            self.history.leave_out(&mut found)?;
             self.redo_batch(&walk, &found, &mut pages, &mut done)?;
         }
         done.records = walk.records();
@@ -236,7 +260,10 @@ impl Part<'_> {
                 return Ok(Some(SkipReason::PageDamaged));
             }
         };
-        let page_lsn = page.page_lsn();
+        let page_lsn = match self.history.log.breaks(Sabotage::RedoWithoutPageLsn) {
+            true => change.prev_page_lsn,
+            false => page.page_lsn(),
+        };
         if page_lsn >= Some(lsn) {
             // All records up to the page's are in it: the next one that may not be is later. This is a
             // bound to compare with, not the LSN of a record.

@@ -14,7 +14,7 @@ use crate::config::{Config, LogBlock, Sabotage, TornPageProtection};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
-use crate::log::{ControlFile, Log, LogPosition, Segments};
+use crate::log::{ControlFile, Epochs, Log, LogPosition, Segments};
 use crate::sync::{Arc, Mutex};
 
 /// What the second phase works on; everything it reads is durable.
@@ -48,9 +48,7 @@ impl Redo {
         // After that, what analysis read is what the device has.
         let reread = distrust::must_reread(&control, &config);
         let rewrite = config.log_block == LogBlock::Rewritten || !reread;
-        let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
-        // Beyond the highest epoch there is none: the control file refuses to go on.
-        let epoch = control.highest_epoch().max(logged).saturating_add(1);
+        let epoch = next_epoch(&control, &analysis.epochs, &config);
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;
@@ -64,7 +62,7 @@ impl Redo {
             pages_torn: 0,
         };
         let mut double_write = analysis.double_write;
-        if !analysis.clean {
+        if !analysis.clean && !config.broken.is(Sabotage::TailNotRewritten) {
             let (from, to) = (analysis.durable, analysis.end);
             durable.tail_rewritten = make_log_durable(&segments, from, to, rewrite)?;
             observers.emit(|| Event::TailRewritten { from, to });
@@ -74,7 +72,9 @@ impl Redo {
         if !analysis.clean {
             let cached = (!reread).then_some(&mut double_write);
             restore(&file, cached, &analysis.batch, &log, &observers, &mut durable)?;
-            file.sync()?;
+            if !config.broken.is(Sabotage::PagesNotSynced) {
+                file.sync()?;
+            }
         }
         if config.torn_page_protection != TornPageProtection::DoubleWrite {
             // Pages will be written in place without their batch: it must never restore an old version.
@@ -145,11 +145,23 @@ impl Redo {
     fn repeat_history(&self, from: Lsn) -> Result<Repeated> {
         let Self { log, pool, observers, end, tables, config, .. } = self;
         observers.emit(|| Event::RedoBegan { from });
-        let history = History { log, pool, observers, from, end: *end };
+        let losers = &self.analysis.losers;
+        let history = History { log, pool, observers, from, end: *end, losers };
         let repeated =
             history.repeat(&tables.dirty_pages, config.restart.threads(), config.background)?;
         observers.emit(|| Event::RedoEnded { redone: repeated.redone });
         Ok(repeated)
+    }
+}
+
+/// The epoch of the new run: above all that were.
+fn next_epoch(control: &ControlFile, epochs: &Epochs, config: &Config) -> u64 {
+    let logged = epochs.last().map_or(0, |run| run.epoch);
+    let highest = control.highest_epoch().max(logged);
+    match config.broken.is(Sabotage::EpochNotRaised) {
+        true => highest,
+        // Beyond the highest epoch there is none: the control file refuses to go on.
+        false => highest.saturating_add(1),
     }
 }
 

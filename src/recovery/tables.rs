@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::config::{Broken, Sabotage};
 use crate::event::{Event, Observers};
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::record::{ChangeOutline, EndCheckpoint, LogRecord, TransactionLink};
@@ -54,6 +55,7 @@ pub struct Rebuilt {
     pub next_txn: TxnId,
     /// Parts of the checkpoint read, of how many.
     parts: (u32, u32),
+    broken: Broken,
     observers: Observers,
 }
 
@@ -69,7 +71,7 @@ fn state_after(record: &LogRecord<'_>) -> Option<TransactionState> {
 
 impl Rebuilt {
     /// Empty tables, before the begin record at `begin_lsn` is read.
-    pub fn new(begin_lsn: Lsn, observers: Observers) -> Self {
+    pub fn new(begin_lsn: Lsn, broken: Broken, observers: Observers) -> Self {
         Self {
             begin_lsn,
             dirty_pages: DirtyPageTable::default(),
@@ -78,6 +80,7 @@ impl Rebuilt {
             ended: BTreeSet::new(),
             next_txn: TxnId::FIRST,
             parts: (0, u32::MAX),
+            broken,
             observers,
         }
     }
@@ -234,7 +237,7 @@ impl Rebuilt {
         if copy.last_lsn >= Some(lsn) {
             return Err("a last_lsn from the future");
         }
-        if self.ended.contains(&txn) {
+        if self.ended.contains(&txn) && !self.broken.is(Sabotage::EndedResurrected) {
             return Ok(()); // It ended after the copy was taken: it is not raised again.
         }
         self.seen(txn)?;

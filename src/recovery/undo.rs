@@ -94,10 +94,14 @@ impl UndoLosers {
     /// [`crate::Error::Corrupt`] when the log contradicts itself; those of the disk.
     pub fn run(mut self) -> Result<(Engine, RestartReport)> {
         let began = Instant::now();
+        let (mut committed, mut losers) = (Vec::new(), Vec::new());
         for InDoubt { txn, entry, global_id, locks } in &self.in_doubt {
+            if self.breaks(Sabotage::PreparedRolledBack) {
+                losers.push(self.transactions.adopt(*txn, *entry));
+                continue;
+            }
             self.transactions.adopt_prepared(*txn, *entry, global_id, locks);
         }
-        let (mut committed, mut losers) = (Vec::new(), Vec::new());
         for (id, entry) in self.tables.transactions.iter() {
             match entry.state {
                 TransactionState::Prepared => {}
@@ -152,12 +156,16 @@ impl UndoLosers {
         let mut sweep: BinaryHeap<(Option<Lsn>, usize)> =
             (0..open.len()).map(|index| (key(index, &open), index)).collect();
         while let Some((undo_next, index)) = sweep.pop() {
-            self.report.undo.back_to = undo_next;
             let loser = open[index].as_mut().expect("in the sweep until it ends");
+            self.report.undo.back_to = loser.entry().undo_next_lsn;
             let before = loser.entry().last_lsn;
-            loser.undo_step()?;
+            match self.breaks(Sabotage::UndoForwards) {
+                true => loser.undo_oldest_first()?,
+                false => loser.undo_step()?,
+            }
             self.report.undo.compensations += u64::from(loser.entry().last_lsn != before);
             match loser.entry().undo_next_lsn {
+                Some(_) if self.breaks(Sabotage::UndoneOneByOne) => sweep.push((undo_next, index)),
                 Some(next) => sweep.push((Some(next), index)),
                 None => open[index].take().expect("just there").end_undone()?,
             }

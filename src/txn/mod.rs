@@ -189,6 +189,12 @@ impl Transaction {
         self.log_image(page, &op)?;
         let undo = match undoing {
             Undoing::RedoOnly => Undo::RedoOnly,
+            Undoing::Inverse
+                if matches!(op, PageOp::SetState { .. })
+                    && self.manager.log().breaks(Sabotage::SpaceMapUndoneByBytes) =>
+            {
+                Undo::Physical(PageOp::image_of(page.bytes()))
+            }
             Undoing::Inverse => {
                 Undo::Physical(op.inverse(page.bytes()).expect("an operation that can be undone"))
             }
@@ -253,6 +259,9 @@ impl Transaction {
             return Ok(());
         }
         let log = self.manager.log();
+        if log.breaks(Sabotage::NoPageImage) {
+            return Ok(());
+        }
         let image = PageOp::image_of(page.bytes());
         let price = log.price(PAGE_IMAGE_FIELDS_BYTES + image.encoded_len());
         if !log.try_reserve(price) {

@@ -327,11 +327,7 @@ fn bytes_to_undo(log: &Log, undo_next_lsn: Option<Lsn>) -> Result<u64> {
     while let Some(lsn) = next {
         let read = log.read(lsn)?;
         let record = read.record();
-        next = match &record {
-            LogRecord::Compensation(record) => record.undo_next_lsn,
-            LogRecord::NestedTopActionEnd(record) => record.undo_next_lsn,
-            other => other.link().and_then(|link| link.prev_lsn),
-        };
+        next = record.undo_goes_on_at();
         if let LogRecord::Update(update) = record
             && let Undo::Physical(op) = update.undo
         {

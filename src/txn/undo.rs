@@ -160,6 +160,26 @@ impl Transaction {
         self.undo_next().map_err(|error| self.manager.log().poison().stop(error))
     }
 
+    /// Undoes all at once, what was done first first. Only a broken rule asks for it.
+    ///
+    /// # Errors
+    /// Any failure is final.
+    pub fn undo_oldest_first(&mut self) -> Result<()> {
+        let log = Arc::clone(self.manager.log());
+        let mut left = Vec::new();
+        while let Some(lsn) = self.entry.undo_next_lsn {
+            left.push(lsn);
+            let passed = log.read(lsn).map_err(|error| log.poison().stop(error))?;
+            self.entry.undo_next_lsn = passed.record().undo_goes_on_at();
+        }
+        while let Some(lsn) = left.pop() {
+            self.entry.undo_next_lsn = Some(lsn);
+            self.undo_step()?;
+        }
+        self.entry.undo_next_lsn = None;
+        Ok(())
+    }
+
     /// Takes one step back along `undo_next_lsn`: undoes an update, or steps over what was undone
     /// already or is never undone.
     ///
@@ -252,7 +272,10 @@ impl Transaction {
         let start = self.nested.pop().expect("a nested top action is under way");
         if self.entry.last_lsn != start.last_lsn {
             self.pass(start.last_lsn, self.entry.last_lsn);
-            let undo_next_lsn = start.undo_next_lsn;
+            let undo_next_lsn = match self.manager.log().breaks(Sabotage::NestedTopActionUndone) {
+                true => self.entry.undo_next_lsn,
+                false => start.undo_next_lsn,
+            };
             let record = NestedTopActionEnd { link: self.link(), undo_next_lsn };
             self.encoded.set(&LogRecord::NestedTopActionEnd(record));
             let lsn = self.append(UndoNext::At(undo_next_lsn), None)?;

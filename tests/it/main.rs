@@ -20,6 +20,8 @@ mod kill;
 mod log_ends;
 mod padded_log;
 mod parallel_redo;
+#[cfg(feature = "sabotage")]
+mod sabotage_switches;
 mod scenarios;
 mod script_commands;
 mod scripts;

@@ -150,6 +150,11 @@ impl Disk for SimDisk {
         state.forget_unreachable();
         Ok(())
     }
+
+    #[cfg(feature = "sabotage")]
+    fn ignore_short_writes(&self) {
+        self.state.lock().ignores_short_writes = true;
+    }
 }
 
 /// An open file. Its name may change, its inode does not.
@@ -219,7 +224,8 @@ impl DiskFile for SimFile {
                     let more = state.cached.file(self.inode).room_for(at, bytes.len());
                     check_room(state, more)?;
                 }
-                Ok(state.write_once(self.inode, at, bytes))
+                let written = state.write_once(self.inode, at, bytes);
+                Ok(if state.ignores_short_writes { bytes.len() } else { written })
             })
         });
         self.check("write", written)

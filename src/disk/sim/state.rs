@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) power: PowerFailure,
     pub(super) capacity: Option<u64>,
     pub(super) read_only: bool,
+    /// Whether a write of which only a part was done says that all was.
+    pub(super) ignores_short_writes: bool,
 }
 
 impl State {

@@ -5,6 +5,7 @@
 //!   world     does it, on the engine; knows at each moment what a crash must leave
 //!   probe     watches the disk: at each I/O, all the states that it may be left in
 //!   survivors which those are: every subset of the changes that are not durable
+//!   monitor   watches the order of writes and syncs, whether or not a crash makes it visible
 //!   oracle    recovers a state, and compares it with the model
 //!   explore   all of it, on all processors, each state once; crashes inside recovery, too
 //! ```
@@ -16,6 +17,7 @@ mod explore;
 mod history;
 mod hunt;
 mod model;
+mod monitor;
 mod oracle;
 mod probe;
 mod replay;
@@ -28,6 +30,7 @@ pub use history::{Bounds, History, MOST_PAGES, MOST_TRANSACTIONS, Step, all};
 pub use hunt::hunt;
 pub use hunt::{Hunted, expectation};
 pub use model::State;
+pub use monitor::{Begin, Monitor, OrderRule, OutOfOrder, out_of_order};
 pub use oracle::{Clause, Violation};
 pub use replay::{Fate, Line, Pended, Replayed, minimised, replay};
-pub use world::{Level, Setting};
+pub use world::{Level, Promise, Setting};

@@ -36,6 +36,8 @@ pub struct Violation {
 pub enum Clause {
     /// The history runs, as long as nothing fails.
     Runs,
+    /// Writes come in the order that the rules demand.
+    Order,
     /// The engine's own assertions hold.
     Asserts,
     /// The database opens.
@@ -56,6 +58,7 @@ impl Clause {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Runs => "runs",
+            Self::Order => "order",
             Self::Asserts => "asserts",
             Self::Opens => "opens",
             Self::State => "state",
@@ -70,6 +73,7 @@ impl fmt::Display for Clause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Runs => "before any crash nothing may fail",
+            Self::Order => "writes must come in the order that the rules demand",
             Self::Asserts => "the engine's own assertions must hold",
             Self::Opens => "the database must open",
             Self::State => "what was committed must be there, and nothing else",

@@ -11,7 +11,7 @@ use crate::config::{Broken, LogBlock, TornPageProtection};
 use crate::db::{Db, Options, Transaction};
 use crate::disk::{Disk, Metadata, PowerFailure, SectorSize, SimDisk, Survivors, Torn};
 use crate::error::Result;
-use crate::ids::{PageId, SlotId};
+use crate::ids::{Lsn, PageId, SlotId};
 use crate::sync::Arc;
 use crate::txn::Savepoint;
 
@@ -108,6 +108,15 @@ impl Setting {
 /// What may be there after a crash: one of these states.
 pub type Expected = Arc<[State]>;
 
+/// Something that the engine has said is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Promise {
+    /// The commit or prepare record at this LSN: whoever called has been told so.
+    Record(Lsn),
+    /// The page as it stands in place: its write is done.
+    Page(PageId),
+}
+
 /// Somebody who is told of what goes on.
 pub trait Watch {
     /// A step is about to be taken.
@@ -115,6 +124,9 @@ pub trait Watch {
 
     /// From now on this must be there after a crash.
     fn expect(&self, expected: Expected);
+
+    /// The engine has promised that something is durable.
+    fn promised(&self, _promise: Promise) {}
 
     /// All steps were taken; what comes now is no part of the history.
     fn end(&self);
@@ -186,10 +198,12 @@ impl Stage {
         for step in before {
             watch.step(*step);
             world.take(*step, &|_| {})?;
+            world.tell_promises(watch);
         }
         watch.expect(world.expected());
         watch.step(*last);
         world.take(*last, &|expected| watch.expect(expected))?;
+        world.tell_promises(watch);
         watch.end();
         Ok(())
     }
@@ -205,6 +219,7 @@ impl Stage {
             txns: Default::default(),
             begun: None,
             acknowledged: self.state.clone(),
+            promises: Vec::new(),
             steps: 0,
             db,
         })
@@ -217,6 +232,8 @@ struct World<'s> {
     txns: [Option<Actor>; MOST_TRANSACTIONS],
     begun: Option<Begun>,
     acknowledged: State,
+    /// Made since they were told last.
+    promises: Vec<Promise>,
     steps: u8,
     db: Db,
 }
@@ -253,7 +270,12 @@ impl World<'_> {
             }
             Step::Commit(txn) => self.commit(txn, expect),
             Step::Rollback(txn) => self.leave(txn).txn.rollback(),
-            Step::Flush(page) => self.db.flush_page(self.stage.pages[page - 1]),
+            Step::Flush(page) => {
+                let page = self.stage.pages[page - 1];
+                self.db.flush_page(page)?;
+                self.promises.push(Promise::Page(page));
+                Ok(())
+            }
             Step::CheckpointBegin => {
                 self.begun = Some(self.db.begin_checkpoint()?);
                 Ok(())
@@ -263,6 +285,10 @@ impl World<'_> {
                 self.db.complete_checkpoint(begun).map(drop)
             }
         }
+    }
+
+    fn tell_promises(&mut self, watch: &dyn Watch) {
+        self.promises.drain(..).for_each(|promise| watch.promised(promise));
     }
 
     /// The transaction; it begins now if it has not yet.
@@ -318,7 +344,8 @@ impl World<'_> {
         let before = self.acknowledged.clone();
         changes.iter().for_each(|change| self.acknowledged.apply(change));
         expect(Arc::from([before, self.acknowledged.clone()]));
-        txn.commit()?;
+        let lsn = txn.commit()?;
+        self.promises.push(Promise::Record(lsn));
         expect(self.expected());
         Ok(())
     }

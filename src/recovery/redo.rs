@@ -203,7 +203,7 @@ fn restore(
     }
     let durable = log.force_all()?;
     if let Some(double_write) = cached {
-        double_write.write(&batch.iter().collect::<Vec<_>>(), durable)?;
+        double_write.write_again(&batch.iter().collect::<Vec<_>>(), durable)?;
     }
     let mut bytes = vec![0; file.page_size()];
     for image in batch {

@@ -20,7 +20,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 use std::ops::RangeInclusive;
 
 use super::history::{Bounds, History, all};
-use super::oracle::{Clause, Violation, go_on, guarded, recover};
+use super::monitor::{Begin, Monitor};
+use super::oracle::{Checked, Clause, Violation, fine, go_on, guarded, recover};
 use super::probe::{Counts, Left, Probe};
 use super::world::{Expected, Setting, Stage};
 use crate::disk::{SimDisk, Survivors};
@@ -158,6 +159,8 @@ impl Numbers {
 pub struct Explorer {
     plan: Plan,
     stage: Stage,
+    /// What the stage's disk holds; none where nobody watches the order of writes.
+    begin: Option<Begin>,
     /// States by their bytes.
     states: Numbers,
     /// States by their bytes, what must be there, and how deep the crashes inside their recovery go.
@@ -175,8 +178,10 @@ impl Explorer {
     /// # Errors
     /// None but those of a broken engine.
     pub fn new(plan: Plan) -> Result<Self> {
+        let stage = Stage::set(plan.setting, plan.bounds.pages)?;
         Ok(Self {
-            stage: Stage::set(plan.setting, plan.bounds.pages)?,
+            begin: Some(Begin::of(&stage.disk())?),
+            stage,
             plan,
             states: Numbers::new(),
             checked: Numbers::new(),
@@ -186,6 +191,12 @@ impl Explorer {
             next: AtomicU64::new(0),
             failure: Mutex::new(None),
         })
+    }
+
+    /// The same, but that nobody watches the order of writes: only what a crash shows is found.
+    #[must_use]
+    pub fn without_monitor(self) -> Self {
+        Self { begin: None, ..self }
     }
 
     /// What is covered so far.
@@ -256,8 +267,12 @@ impl Explorer {
         let disk = self.stage.disk();
         let probe = Probe::new(&disk);
         let options = self.plan.setting.options();
+        let begin = self.begin.as_ref();
+        let monitor = begin.map(|begin| Monitor::new(&disk, &self.plan.setting, begin.clone()));
+        let watched = probe.watched(monitor.clone());
         let ran = guarded(|| {
-            let ran = self.stage.run(history, &options, probe.watched(), probe.as_ref());
+            let watch = (Arc::clone(&probe), monitor.clone());
+            let ran = self.stage.run(history, &options, watched, &watch);
             ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
         });
         let (left, counts) = probe.take();
@@ -268,7 +283,7 @@ impl Explorer {
             let pages = self.plan.bounds.pages;
             Box::new(Failure { setting, pages, history, crashes: Vec::new(), violation })
         };
-        ran.map_err(failed)?;
+        ran.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check())).map_err(failed)?;
         for left in left {
             let mut crashes = Vec::new();
             if let Err(violation) = self.check(left, self.plan.depth, &mut coverage, &mut crashes) {
@@ -314,30 +329,36 @@ impl Explorer {
             return Ok(());
         }
         let expected: Expected = Arc::from([state]);
-        for inner in self.inside(&left.disk, &expected, coverage) {
+        let inside = self.inside(&left.disk, &expected, coverage);
+        for inner in inside.map_err(|violation| crash(crashes, violation))? {
             self.check(inner, depth - 1, coverage, crashes)
                 .map_err(|violation| crash(crashes, violation))?;
         }
         Ok(())
     }
 
-    /// The states that crashes inside the recovery of `disk` leave.
+    /// The states that crashes inside the recovery of `disk` leave; fails if it breaks a rule of order.
     fn inside(
         &self,
         disk: &SimDisk,
         expected: &Expected,
         coverage: &mut Coverage,
-    ) -> Vec<Left<Expected>> {
+    ) -> Checked<Vec<Left<Expected>>> {
         let disk = disk.crash(&Survivors::All);
         let probe = Probe::new(&disk);
         probe.expect(Arc::clone(expected));
+        let begin = self.begin.as_ref().map(|_| Begin::of(&disk)).transpose();
+        let monitor =
+            fine(Clause::Order, begin)?.map(|begin| Monitor::new(&disk, &self.plan.setting, begin));
+        let watched = probe.watched(monitor.clone());
         // It has been recovered before, without anybody watching.
-        let recovered = recover(&self.plan.setting.options(), probe.watched(), expected);
+        let recovered = recover(&self.plan.setting.options(), watched, expected);
         assert!(recovered.is_ok(), "the same disk gives the same recovery: {recovered:?}");
+        monitor.map_or(Ok(()), |monitor| monitor.check())?;
         probe.look();
         let (left, counts) = probe.take();
         coverage.count(counts);
-        left
+        Ok(left)
     }
 }
 

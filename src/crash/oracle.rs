@@ -53,6 +53,18 @@ pub enum Clause {
 }
 
 impl Clause {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Runs,
+        Self::Order,
+        Self::Asserts,
+        Self::Opens,
+        Self::State,
+        Self::Settled,
+        Self::Again,
+        Self::Afterwards,
+    ];
+
     /// Its name, for programs.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -99,7 +111,10 @@ fn violated<T>(clause: Clause, found: impl Into<String>) -> Checked<T> {
 }
 
 /// An error where there must be none.
-fn fine<T>(clause: Clause, result: Result<T>) -> Checked<T> {
+///
+/// # Errors
+/// That one.
+pub fn fine<T>(clause: Clause, result: Result<T>) -> Checked<T> {
     result.or_else(|error: Error| violated(clause, error.to_string()))
 }
 

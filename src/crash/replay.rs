@@ -9,6 +9,7 @@ use std::fmt;
 use super::explore::{Crash, Failure};
 use super::history::Step;
 use super::model::State;
+use super::monitor::{Begin, Monitor};
 use super::oracle::{Clause, Violation, go_on, guarded, recover};
 use super::probe::changes_something;
 use super::world::{Expected, Stage, Watch};
@@ -123,7 +124,7 @@ pub fn replay(failure: &Failure) -> Result<Replayed> {
     let recorder = record(&stage.disk(), first);
     // From the crash on every call fails, so the history does, too.
     let _ = guarded(|| {
-        Ok(stage.run(&failure.history, &options, recorder.watched(), recorder.as_ref()))
+        Ok(stage.run(&failure.history, &options, recorder.watched(None), recorder.as_ref()))
     });
     let (mut disk, mut expected) = recorder.taken()?;
     for crash in others {
@@ -134,7 +135,7 @@ pub fn replay(failure: &Failure) -> Result<Replayed> {
         }
         let recorder = record(&disk, crash);
         recorder.expect(Arc::clone(&expected));
-        let _ = recover(&options, recorder.watched(), &expected);
+        let _ = recover(&options, recorder.watched(None), &expected);
         recorder.end();
         disk = recorder.taken()?.0;
     }
@@ -152,10 +153,13 @@ fn without_crash(
 ) -> Replayed {
     let never = Crash { io: u64::MAX, survivors: Survivors::None };
     let recorder = Recorder::begin(&stage.disk(), &never, lines);
+    let monitor = monitor_of(failure, &recorder.disk);
     let ran = guarded(|| {
-        let ran = stage.run(&failure.history, options, recorder.watched(), recorder.as_ref());
+        let watch = (Arc::clone(&recorder), monitor.clone());
+        let ran = stage.run(&failure.history, options, recorder.watched(monitor.clone()), &watch);
         ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
     });
+    let ran = ran.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check()));
     let lines = std::mem::take(&mut *lines.lock());
     Replayed { lines, expected: Vec::new(), violation: ran.err() }
 }
@@ -170,10 +174,21 @@ fn judge(
 ) -> Option<Violation> {
     lines.lock().push(Line::Opened);
     let disk = disk.crash(&Survivors::All);
-    match recover(options, Arc::new(disk.clone()), expected) {
-        Err(violation) => Some(violation),
-        Ok(state) => go_on(&failure.setting, &disk.crash(&Survivors::None), &state).err(),
-    }
+    let monitor = monitor_of(failure, &disk);
+    let watched: Arc<dyn Disk> = match &monitor {
+        Some(monitor) => monitor.watched(),
+        None => Arc::new(disk.clone()),
+    };
+    let judged = recover(options, watched, expected)
+        .and_then(|state| go_on(&failure.setting, &disk.crash(&Survivors::None), &state));
+    judged.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check())).err()
+}
+
+/// Watches the order of what is done to a disk next, if a failure is about that.
+fn monitor_of(failure: &Failure, disk: &SimDisk) -> Option<Arc<Monitor>> {
+    let is_of_order = failure.violation.clause == Clause::Order;
+    let begin = Begin::of(disk).ok().filter(|_| is_of_order)?;
+    Some(Monitor::new(disk, &failure.setting, begin))
 }
 
 /// The same failure, with as little lost as will do: crashes inside recovery that need not be are left out, and what
@@ -249,8 +264,9 @@ impl Recorder {
         Arc::new(Self { disk, crash, lines, state: Mutex::default() })
     }
 
-    fn watched(self: &Arc<Self>) -> Arc<dyn Disk> {
-        WatchedDisk::watched_by(Arc::new(self.disk.clone()), Arc::clone(self) as Arc<dyn Watcher>)
+    fn watched(self: &Arc<Self>, monitor: Option<Arc<Monitor>>) -> Arc<dyn Disk> {
+        let watchers = Arc::new((Arc::clone(self), monitor));
+        WatchedDisk::watched_by(Arc::new(self.disk.clone()), watchers)
     }
 
     /// The power fails now, if it is time; gives whether it has failed.

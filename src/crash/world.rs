@@ -132,6 +132,29 @@ pub trait Watch {
     fn end(&self);
 }
 
+/// Two who are told, the second of whom need not be there.
+impl<A: Watch, B: Watch> Watch for (Arc<A>, Option<Arc<B>>) {
+    fn step(&self, step: Step) {
+        self.0.step(step);
+        self.1.iter().for_each(|second| second.step(step));
+    }
+
+    fn expect(&self, expected: Expected) {
+        self.1.iter().for_each(|second| second.expect(Arc::clone(&expected)));
+        self.0.expect(expected);
+    }
+
+    fn promised(&self, promise: Promise) {
+        self.0.promised(promise);
+        self.1.iter().for_each(|second| second.promised(promise));
+    }
+
+    fn end(&self) {
+        self.0.end();
+        self.1.iter().for_each(|second| second.end());
+    }
+}
+
 /// Where histories begin.
 #[derive(Clone)]
 pub struct Stage {

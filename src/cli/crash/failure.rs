@@ -155,12 +155,17 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
     let crashes = value["crashes"].as_array().ok_or_else(|| missing("crashes"))?;
     let crashes = crashes.iter().map(|crash| crash_from(crash).ok_or_else(|| missing("crashes")));
     let pages = value["pages"].as_u64().filter(|pages| (1..=8).contains(pages));
+    let clause = text("clause")?;
+    let clause = Clause::ALL.into_iter().find(|known| known.name() == clause);
     Ok(Failure {
         setting,
         pages: usize::try_from(pages.ok_or_else(|| missing("pages"))?)?,
         history: text("history")?.parse().map_err(|reason: String| anyhow!(reason))?,
         crashes: crashes.collect::<anyhow::Result<_>>()?,
-        violation: Violation { clause: Clause::State, found: String::new() },
+        violation: Violation {
+            clause: clause.ok_or_else(|| missing("clause"))?,
+            found: String::new(),
+        },
     })
 }
 

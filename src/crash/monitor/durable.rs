@@ -21,18 +21,18 @@ const FIRST_READ: usize = 512;
 /// What a database is made of, and where its log ends: known before anything is watched.
 #[derive(Clone)]
 pub struct Begin {
-    pub page_size: usize,
-    pub geometry: Geometry,
+    pub(super) page_size: usize,
+    pub(super) geometry: Geometry,
     /// The runs in the log.
     epochs: Epochs,
     /// The byte after the last record.
-    pub log_end: Lsn,
+    pub(super) log_end: Lsn,
     /// Up to here all of the log is durable for certain.
-    pub durable_to: Lsn,
+    pub(super) durable_to: Lsn,
     /// The last complete checkpoint.
-    pub checkpoint_lsn: Lsn,
+    pub(super) checkpoint_lsn: Lsn,
     /// The log before this is gone, or may be.
-    pub oldest: Lsn,
+    pub(super) oldest: Lsn,
 }
 
 impl Begin {

@@ -1,6 +1,8 @@
 //! The write-ahead monitor: it names each wrong order that is made by hand, and each that a broken rule makes the engine
 //! take, without any crash; and it says nothing where all is in order.
 
+mod by_hand;
+
 use aries::config::{LogBlock, TornPageProtection};
 use aries::crash::{Bounds, Level, Setting, out_of_order};
 use aries::disk::SectorSize;
@@ -30,7 +32,7 @@ fn a_sound_engine_keeps_the_order() {
 #[cfg(feature = "sabotage")]
 mod broken {
     use aries::config::{Broken, Sabotage};
-    use aries::crash::OrderRule;
+    use aries::crash::{Clause, Explorer, OrderRule, Plan, minimised, replay};
 
     use super::*;
 
@@ -56,6 +58,25 @@ mod broken {
                 assert_eq!(rule.paper_section(), sabotage.paper_section());
             }
         }
+    }
+
+    /// The explorer tells it too, and a replay shows it again. On a disk that tears no sectors no crash could.
+    #[test]
+    fn the_explorer_is_watched() {
+        let broken = Broken::rule(Sabotage::NoDoubleWrite);
+        let sound = Level::L0.setting(TornPageProtection::DoubleWrite, SectorSize::Bytes512);
+        let setting = Setting { broken, ..sound };
+        let plan = Plan { setting, bounds: BOUNDS, depth: 0, shard: 0, shards: 1, threads: 2 };
+        let failure = Explorer::new(plan).unwrap().run(0..=2).unwrap();
+        assert_eq!(failure.violation.clause, Clause::Order);
+        assert!(
+            failure.violation.found.starts_with(OrderRule::WholeElsewhere.rule()),
+            "{failure:?}"
+        );
+        let least = minimised(&failure).unwrap();
+        assert_eq!(least.violation, failure.violation);
+        assert_eq!(replay(&least).unwrap().violation, Some(failure.violation));
+        assert_eq!(Explorer::new(plan).unwrap().without_monitor().run(0..=2), None);
     }
 
     /// What breaks no rule, and what breaks none of order.

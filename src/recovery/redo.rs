@@ -51,6 +51,7 @@ impl Redo {
         let logged = analysis.epochs.last().map_or(0, |run| run.epoch);
         // Beyond the highest epoch there is none: the control file refuses to go on.
         let epoch = control.highest_epoch().max(logged).saturating_add(1);
+        control.make_durable()?;
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;

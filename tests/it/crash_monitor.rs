@@ -2,6 +2,7 @@
 //! take, without any crash; and it says nothing where all is in order.
 
 mod by_hand;
+mod killed;
 
 use aries::config::{LogBlock, TornPageProtection};
 use aries::crash::{Bounds, Level, Setting, out_of_order};

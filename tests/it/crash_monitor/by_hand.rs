@@ -160,6 +160,8 @@ fn what_the_engine_does_is_in_order() {
 #[test]
 fn a_sync_left_out_breaks_the_rule_that_asks_for_it() {
     let sound = || run(Setting::default());
+    // The second sync of it: the first is of what was found there.
+    let control = sound().without("open", "sync", "control").without("open", "sync", "control");
     for (broken, rules) in [
         (sound().without("flush 1", "sync", LOG), &[OrderRule::LogBeforePage][..]),
         (sound().without("flush 1", "sync", "doublewrite"), &[OrderRule::WholeElsewhere]),
@@ -170,7 +172,7 @@ fn a_sync_left_out_breaks_the_rule_that_asks_for_it() {
         (sound().without("flush 1", "sync", "pages").without_promises(), &[OrderRule::BatchKept]),
         (sound().without("commit 1", "sync", LOG), &[OrderRule::ForceAtCommit]),
         (sound().without("checkpoint", "sync", LOG), &[OrderRule::MasterAfterCheckpoint]),
-        (sound().without("open", "sync", "control"), &[OrderRule::OlderMaster]),
+        (control, &[OrderRule::OlderMaster]),
     ] {
         assert_eq!(broken.broken(nothing), rules);
     }

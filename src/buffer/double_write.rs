@@ -11,7 +11,7 @@
 //! Invariants:
 //! - a batch is *complete* when its header's checksum is right and every image carries the page id,
 //!   the pageLSN and the checksum that the header lists, and is whole;
-//! - the batch is overwritten only after its pages are durable in place. So a page that is torn in
+//! - the batch is overwritten only after its pages are durable in place, or byte for byte with itself. So a page that is torn in
 //!   place is in the newest complete batch, and that is the newest version of it;
 //! - if the batch is not complete, none of its pages was written in place, and the batch before is
 //!   durable in place;
@@ -115,12 +115,25 @@ impl DoubleWrite {
     /// # Errors
     /// Those of the disk; they are final.
     pub fn write(&mut self, images: &[&Image], durable: DurableLsn) -> Result<()> {
+        self.batch += 1;
+        self.write_numbered(images, durable)
+    }
+
+    /// Writes the batch that was read on opening once more, and returns when it is durable. It is the same to the
+    /// byte, its number too: so whatever is torn of it meanwhile is as it was.
+    ///
+    /// # Errors
+    /// Those of the disk; they are final.
+    pub fn write_again(&mut self, images: &[&Image], durable: DurableLsn) -> Result<()> {
+        self.write_numbered(images, durable)
+    }
+
+    fn write_numbered(&mut self, images: &[&Image], durable: DurableLsn) -> Result<()> {
         assert!((1..=BATCH_PAGES).contains(&images.len()), "a batch of pages");
         for image in images {
             assert!(durable.covers(page::page_lsn(&image.bytes)), "the log before the page");
             assert!(image.bytes.len() == self.page_size, "a whole page");
         }
-        self.batch += 1;
         self.encode(images);
         self.file.write_at(0, &self.buffer)?;
         self.file.sync_data()

@@ -2,8 +2,9 @@
 
 use super::explore::Explorer;
 use super::model::Expected;
+use super::monitor::{Begin, Monitor};
 use super::numbers::of;
-use super::oracle::{Violation, go_on, recover};
+use super::oracle::{Checked, Clause, Violation, fine, go_on, recover};
 use super::plan::{Coverage, Crash};
 use super::probe::{Left, Probe};
 use crate::disk::{SimDisk, Survivors};
@@ -48,7 +49,8 @@ impl Explorer {
             return Ok(());
         }
         let expected: Expected = Arc::from([promise]);
-        for inner in self.inside(&left.disk, &expected, depth, coverage) {
+        let inside = self.inside(&left.disk, &expected, depth, coverage);
+        for inner in inside.map_err(|violation| crash(crashes, violation))? {
             self.check(inner, depth - 1, coverage, crashes)
                 .map_err(|violation| crash(crashes, violation))?;
         }
@@ -76,8 +78,12 @@ impl Explorer {
         }
         let probe = Probe::new(&left.disk.kill(), depth > 1);
         probe.expect(Arc::clone(&left.expected));
-        let promise = recover(&self.plan.setting.options(), probe.watched(), &left.expected)
-            .map_err(|violation| crash(crashes, violation))?;
+        let promise = recover(
+            &self.plan.setting.options(),
+            probe.watched(None::<Arc<Monitor>>),
+            &left.expected,
+        )
+        .map_err(|violation| crash(crashes, violation))?;
         probe.expect(Arc::from([promise]));
         probe.look();
         let (inside, counts) = probe.take();
@@ -89,23 +95,28 @@ impl Explorer {
         Ok(())
     }
 
-    /// The states that crashes inside the recovery of `disk` leave.
+    /// The states that crashes inside the recovery of `disk` leave; fails if it breaks a rule of order.
     fn inside(
         &self,
         disk: &SimDisk,
         expected: &Expected,
         depth: usize,
         coverage: &mut Coverage,
-    ) -> Vec<Left<Expected>> {
+    ) -> Checked<Vec<Left<Expected>>> {
         let disk = disk.crash(&Survivors::All);
         let probe = Probe::new(&disk, depth > 1);
         probe.expect(Arc::clone(expected));
+        let begin = self.begin.as_ref().map(|_| Begin::of(&disk)).transpose();
+        let monitor =
+            fine(Clause::Order, begin)?.map(|begin| Monitor::new(&disk, &self.plan.setting, begin));
+        let watched = probe.watched(monitor.clone());
         // It has been recovered before, without anybody watching.
-        let recovered = recover(&self.plan.setting.options(), probe.watched(), expected);
+        let recovered = recover(&self.plan.setting.options(), watched, expected);
         assert!(recovered.is_ok(), "the same disk gives the same recovery: {recovered:?}");
+        monitor.map_or(Ok(()), |monitor| monitor.check())?;
         probe.look();
         let (left, counts) = probe.take();
         coverage.count(counts);
-        left
+        Ok(left)
     }
 }

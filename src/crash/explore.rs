@@ -20,6 +20,7 @@ use std::ops::RangeInclusive;
 
 use super::history::{History, all, random};
 use super::model::Expected;
+use super::monitor::{Begin, Monitor};
 use super::numbers::{Numbers, of};
 use super::oracle::{Clause, Violation, guarded};
 use super::plan::{Coverage, Failure, Kind, LONGER, Plan};
@@ -27,7 +28,7 @@ use super::probe::Probe;
 use super::stage::Stage;
 use crate::disk::SimDisk;
 use crate::error::Result;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Random histories of each length.
 const RANDOM: u64 = 50;
@@ -36,6 +37,8 @@ const RANDOM: u64 = 50;
 pub struct Explorer {
     pub(super) plan: Plan,
     pub(super) stage: Stage,
+    /// What the stage's disk holds; none where nobody watches the order of writes.
+    pub(super) begin: Option<Begin>,
     /// States by their bytes, what must be there, and how deep the crashes inside their recovery go.
     pub(super) checked: Numbers,
     pub(super) states: Numbers,
@@ -52,8 +55,10 @@ impl Explorer {
     /// # Errors
     /// None but those of a broken engine.
     pub fn new(plan: Plan) -> Result<Self> {
+        let stage = Stage::set(plan.setting, plan.bounds)?;
         Ok(Self {
-            stage: Stage::set(plan.setting, plan.bounds)?,
+            begin: Some(Begin::of(&stage.disk())?),
+            stage,
             plan,
             states: Numbers::new(),
             checked: Numbers::new(),
@@ -63,6 +68,12 @@ impl Explorer {
             next: AtomicU64::new(0),
             failure: Mutex::new(None),
         })
+    }
+
+    /// The same, but that nobody watches the order of writes: only what a crash shows is found.
+    #[must_use]
+    pub fn without_monitor(self) -> Self {
+        Self { begin: None, ..self }
     }
 
     /// What is covered so far.
@@ -146,16 +157,20 @@ impl Explorer {
         let disk = self.stage.disk();
         let probe = Probe::new(&disk, self.plan.depth > 0);
         let options = self.plan.setting.options();
+        let begin = self.begin.as_ref();
+        let monitor = begin.map(|begin| Monitor::new(&disk, &self.plan.setting, begin.clone()));
+        let watched = probe.watched(monitor.clone());
         let ran = guarded(|| {
             let whole = self.plan.kind == Kind::Long;
-            let ran = self.stage.run(history, &options, probe.watched(), probe.as_ref(), whole);
+            let watch = (Arc::clone(&probe), monitor.clone());
+            let ran = self.stage.run(history, &options, watched, &watch, whole);
             ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
         });
         let (left, counts) = probe.take();
         let mut coverage = Coverage { histories: 1, finished: true, ..Coverage::default() };
         coverage.count(counts);
         let failed = |violation| self.failed(history, violation);
-        ran.map_err(failed)?;
+        ran.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check())).map_err(failed)?;
         for left in left {
             let mut crashes = Vec::new();
             if let Err(violation) = self.check(left, self.plan.depth, &mut coverage, &mut crashes) {

@@ -6,6 +6,7 @@
 //!   world     does it, on the engine; `model` knows at each moment what a crash must leave
 //!   probe     watches the disk: at each I/O, all the states that it may be left in
 //!   survivors which those are: every subset of the changes that are not durable
+//!   monitor   watches the order of writes and syncs, whether or not a crash makes it visible
 //!   oracle    recovers a state, and compares it with the model
 //!   check     crashes inside that recovery, too
 //!   faults    each call fails, and `silent`: lies, or bits rot
@@ -23,6 +24,7 @@ mod harm;
 mod history;
 mod hunt;
 mod model;
+mod monitor;
 mod numbers;
 mod oracle;
 mod plan;
@@ -44,6 +46,7 @@ pub use history::{
 pub use hunt::hunt;
 pub use hunt::{Hunted, expectation};
 pub use model::{Promise, State};
+pub use monitor::{Begin, Claim, Monitor, OrderRule, OutOfOrder, out_of_order};
 pub use oracle::{Clause, Violation};
 pub use plan::{Coverage, Crash, Failure, Kind, Plan};
 pub use replay::{Fate, Line, Pended, Replayed, replay};

@@ -37,6 +37,8 @@ pub struct Violation {
 pub enum Clause {
     /// The history runs, as long as nothing fails.
     Runs,
+    /// Writes come in the order that the rules demand.
+    Order,
     /// The engine's own assertions hold.
     Asserts,
     /// The database opens.
@@ -58,11 +60,27 @@ pub enum Clause {
 }
 
 impl Clause {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Runs,
+        Self::Order,
+        Self::Asserts,
+        Self::Opens,
+        Self::State,
+        Self::Settled,
+        Self::Again,
+        Self::Afterwards,
+        Self::Tells,
+        Self::Final,
+        Self::Noticed,
+    ];
+
     /// Its name, for programs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Runs => "runs",
+            Self::Order => "order",
             Self::Asserts => "asserts",
             Self::Opens => "opens",
             Self::State => "state",
@@ -80,6 +98,7 @@ impl fmt::Display for Clause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Runs => "before any crash nothing may fail",
+            Self::Order => "writes must come in the order that the rules demand",
             Self::Asserts => "the engine's own assertions must hold",
             Self::Opens => "the database must open",
             Self::State => "what was committed must be there, and nothing else",
@@ -110,7 +129,10 @@ pub fn violated<T>(clause: Clause, found: impl Into<String>) -> Checked<T> {
 }
 
 /// An error where there must be none.
-fn fine<T>(clause: Clause, result: Result<T>) -> Checked<T> {
+///
+/// # Errors
+/// That one.
+pub fn fine<T>(clause: Clause, result: Result<T>) -> Checked<T> {
     result.or_else(|error: Error| violated(clause, error.to_string()))
 }
 

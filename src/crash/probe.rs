@@ -71,10 +71,10 @@ impl<E: Clone + Send + 'static> Probe<E> {
         Arc::new(Self { disk: disk.clone(), kills, seen: Mutex::new(seen) })
     }
 
-    /// The disk, watched.
-    pub fn watched(self: &Arc<Self>) -> Arc<WatchedDisk> {
-        let watcher: Arc<dyn Watcher> = Arc::clone(self) as Arc<dyn Watcher>;
-        WatchedDisk::watched_by(Arc::new(self.disk.clone()), watcher)
+    /// The disk, watched, and by somebody else too.
+    pub fn watched(self: &Arc<Self>, second: Option<Arc<impl Watcher>>) -> Arc<WatchedDisk> {
+        let watchers = Arc::new((Arc::clone(self), second));
+        WatchedDisk::watched_by(Arc::new(self.disk.clone()), watchers)
     }
 
     /// From now on this must be there after a power failure. Every state is worth trying again.
@@ -166,7 +166,7 @@ mod tests {
         disk.create("file").unwrap().write_at(0, &[1; 1024]).unwrap();
         let disk = disk.crash(&Survivors::All);
         let probe = Probe::new(&disk, false);
-        let file = probe.watched().open("file").unwrap();
+        let file = probe.watched(None::<Arc<Probe<u8>>>).open("file").unwrap();
         file.write_at(0, &[2; 1024]).unwrap();
         assert_eq!(probe.take().0.len(), 0, "nothing is expected yet");
         probe.expect("first");

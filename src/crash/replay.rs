@@ -10,6 +10,7 @@ use super::faults::{perform, recover_or_refuse};
 use super::harm::Harm;
 use super::history::Step;
 use super::model::{Expected, State};
+use super::monitor::{Begin, Monitor};
 use super::oracle::{Checked, Clause, Violation, go_on, guarded, recover};
 use super::plan::{Crash, Failure};
 use super::probe::changes_something;
@@ -165,6 +166,13 @@ impl Replay<'_> {
         Ok((expected, violation))
     }
 
+    /// Watches the order of what is done to a disk next, if the failure is about that.
+    fn monitor(&self, disk: &SimDisk) -> Option<Arc<Monitor>> {
+        let is_of_order = self.failure.violation.clause == Clause::Order;
+        let begin = Begin::of(disk).ok().filter(|_| is_of_order)?;
+        Some(Monitor::new(disk, &self.failure.setting, begin))
+    }
+
     fn recorder(&self, disk: &SimDisk, crash: &Crash) -> Arc<Recorder> {
         Recorder::begin(disk, crash, &self.lines)
     }
@@ -172,8 +180,10 @@ impl Replay<'_> {
     /// The history, up to the crash.
     fn history(&self, recorder: &Arc<Recorder>) -> Checked<()> {
         let Failure { harm, history, .. } = self.failure;
-        let (watched, watch) = (recorder.watched(), recorder.as_ref());
-        match harm {
+        let monitor = self.monitor(&recorder.disk).filter(|_| self.failure.crashes.is_empty());
+        let (watched, watch) =
+            (recorder.watched(monitor.clone()), &(Arc::clone(recorder), monitor.clone()));
+        let ran = match harm {
             None | Some(Harm::InRecovery(_)) => guarded(|| {
                 let ran = self.stage.run(history, &self.options, watched, watch, true);
                 ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
@@ -181,7 +191,8 @@ impl Replay<'_> {
             Some(harm) => {
                 perform(&self.stage, history, &self.options, watched, watch, harm.kind()).map(drop)
             }
-        }
+        };
+        ran.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check()))
     }
 
     /// A recovery, up to the crash inside it; gives what that left, and what must be there.
@@ -205,7 +216,7 @@ impl Replay<'_> {
         // What only the cache has may be lost until a recovery has ended.
         let during = if before.survivors.is_none() { expected } else { &after };
         recorder.expect(Arc::clone(during));
-        let done = recover(&self.options, recorder.watched(), expected);
+        let done = recover(&self.options, recorder.watched(None), expected);
         if ends_well || done.is_ok() {
             recorder.expect(after);
         }
@@ -230,10 +241,14 @@ impl Replay<'_> {
             let judged = guarded(|| recover_or_refuse(&self.options, &disk, expected, harm.kind()));
             return judged.err();
         }
-        match recover(&self.options, Arc::new(disk.clone()), expected) {
-            Err(violation) => Some(violation),
-            Ok(promise) => go_on(setting, &disk.crash(&Survivors::None), &promise).err(),
-        }
+        let monitor = self.monitor(&disk);
+        let watched: Arc<dyn Disk> = match &monitor {
+            Some(monitor) => monitor.watched(),
+            None => Arc::new(disk.clone()),
+        };
+        let judged = recover(&self.options, watched, expected)
+            .and_then(|promise| go_on(setting, &disk.crash(&Survivors::None), &promise));
+        judged.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check())).err()
     }
 }
 
@@ -259,8 +274,9 @@ impl Recorder {
         Arc::new(Self { disk, crash, lines, state: Mutex::default() })
     }
 
-    fn watched(self: &Arc<Self>) -> Arc<dyn Disk> {
-        WatchedDisk::watched_by(Arc::new(self.disk.clone()), Arc::clone(self) as Arc<dyn Watcher>)
+    fn watched(self: &Arc<Self>, monitor: Option<Arc<Monitor>>) -> Arc<dyn Disk> {
+        let watchers = Arc::new((Arc::clone(self), monitor));
+        WatchedDisk::watched_by(Arc::new(self.disk.clone()), watchers)
     }
 
     /// The power fails now, if it is time; gives whether it has failed.

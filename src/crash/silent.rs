@@ -176,9 +176,9 @@ impl Explorer {
         let ran = perform(&self.stage, history, &options, on, &Nobody, fault.kind)
             .map_err(|violation| (violation, None))?;
         let reach = self.reach(call, fault.kind, &sound.witnesses);
-        // What lands elsewhere in the log may cut it off there.
-        let is_elsewhere = matches!(fault.kind, FaultKind::MisdirectedWrite { .. });
-        let past = since(&sound.past, if is_elsewhere { 0 } else { call.io });
+        // Elsewhere in the log it may have cut off more than what it should have written.
+        let cut_before = matches!(reach, Reach::Log { from, .. } if Some(from) < in_log(&call.name, call.range.start));
+        let past = since(&sound.past, if cut_before { 0 } else { call.io });
         let io = disk.io_count();
         for survivors in [Survivors::Parts(std::collections::BTreeMap::new()), Survivors::All] {
             let left = disk.crash(&survivors);
@@ -204,7 +204,9 @@ impl Explorer {
         let from = match kind {
             FaultKind::MisdirectedWrite { by } => {
                 let there = call.range.start.saturating_add_signed(by);
-                in_log(&call.name, there).map_or(lost, |there| there.min(lost))
+                in_log(&call.name, there)
+                    .filter(|there| *there >= witnessed)
+                    .map_or(lost, |there| there.min(lost))
             }
             _ => lost,
         };

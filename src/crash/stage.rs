@@ -5,6 +5,7 @@
 
 use super::history::{Bounds, History, MOST_TRANSACTIONS, Step, Vocabulary};
 use super::model::{Expected, Model, State};
+use super::monitor::Claim;
 use super::setting::{SEGMENT_BYTES, Setting};
 use super::world::World;
 use crate::config::Broken;
@@ -25,8 +26,34 @@ pub trait Watch {
     /// From now on this must be there after a crash.
     fn expect(&self, expected: Expected);
 
+    /// The engine says that something is durable.
+    fn claimed(&self, _claim: Claim) {}
+
     /// All steps were taken; what comes now is no part of the history.
     fn end(&self);
+}
+
+/// Two who are told, the second of whom need not be there.
+impl<A: Watch, B: Watch> Watch for (Arc<A>, Option<Arc<B>>) {
+    fn step(&self, step: Step) {
+        self.0.step(step);
+        self.1.iter().for_each(|second| second.step(step));
+    }
+
+    fn expect(&self, expected: Expected) {
+        self.1.iter().for_each(|second| second.expect(Arc::clone(&expected)));
+        self.0.expect(expected);
+    }
+
+    fn claimed(&self, claim: Claim) {
+        self.0.claimed(claim);
+        self.1.iter().for_each(|second| second.claimed(claim));
+    }
+
+    fn end(&self) {
+        self.0.end();
+        self.1.iter().for_each(|second| second.end());
+    }
 }
 
 /// Where histories begin.
@@ -136,10 +163,12 @@ impl Stage {
                     watch.expect(expected);
                 }
             })?;
+            world.tell_claims(watch);
         }
         watch.expect(world.expected());
         watch.step(*last);
         world.take(*last, &|expected| watch.expect(expected))?;
+        world.tell_claims(watch);
         watch.end();
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use super::history::{Action, MOST_TRANSACTIONS, Page, Step};
 use super::model::{Change, Expected, Model, Outcome};
+use super::monitor::Claim;
+use super::stage::Watch;
 use crate::checkpoint::Begun;
 use crate::db::{Db, Transaction};
 use crate::error::{Error, Result};
@@ -18,6 +20,8 @@ pub struct World {
     old_pages: Vec<PageId>,
     new_pages: Vec<PageId>,
     model: Model,
+    /// Made since they were told last.
+    claims: Vec<Claim>,
     steps: u8,
     db: Db,
 }
@@ -47,7 +51,8 @@ impl World {
     /// Nothing has been done yet.
     pub fn new(db: Db, old_pages: Vec<PageId>, model: Model) -> Self {
         let (txns, checkpoint, new_pages) = (Default::default(), None, Vec::new());
-        Self { txns, checkpoint, old_pages, new_pages, model, steps: 0, db }
+        let claims = Vec::new();
+        Self { txns, checkpoint, old_pages, new_pages, model, claims, steps: 0, db }
     }
 
     /// What must be there if the power fails now.
@@ -63,7 +68,12 @@ impl World {
         self.steps = self.steps.wrapping_add(1);
         match step {
             Step::By(number, action) => self.act(number, action, expect),
-            Step::Flush(page) => self.db.flush_page(self.page(page)),
+            Step::Flush(page) => {
+                let page = self.page(page);
+                self.db.flush_page(page)?;
+                self.claims.push(Claim::Page(page));
+                Ok(())
+            }
             Step::CheckpointBegin => {
                 self.checkpoint = Some(self.db.begin_checkpoint()?);
                 Ok(())
@@ -73,6 +83,11 @@ impl World {
                 self.db.complete_checkpoint(begun).map(drop)
             }
         }
+    }
+
+    /// Tells what the engine has said since to be durable.
+    pub fn tell_claims(&mut self, watch: &dyn Watch) {
+        self.claims.drain(..).for_each(|claim| watch.claimed(claim));
     }
 
     /// After a fault of the disk: leaves all that is under way, and tries another commit.
@@ -118,7 +133,8 @@ impl World {
                 let Actor::Deferred(ticket, done) = self.leave(number) else {
                     unreachable!("a history defers the commit before")
                 };
-                ticket.wait()?;
+                let lsn = ticket.wait()?;
+                self.claims.push(Claim::Record(lsn));
                 self.acknowledge(done, expect);
                 Ok(())
             }
@@ -237,7 +253,10 @@ impl World {
         let done = self.model.push(outcome);
         expect(self.expected());
         match call(&self.db) {
-            Ok(_) => self.acknowledge(done, expect),
+            Ok(lsn) => {
+                self.claims.push(Claim::Record(lsn));
+                self.acknowledge(done, expect);
+            }
             Err(unknown @ Error::OutcomeUnknown { .. }) => return Err(unknown),
             Err(refused) => {
                 self.model.take_back();

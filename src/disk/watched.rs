@@ -37,6 +37,20 @@ pub trait Watcher: Send + Sync + 'static {
     fn after(&self, _call: &Call, _succeeded: bool) {}
 }
 
+/// Two who watch, the second of whom need not be there. The first is told first, and the second nothing of what the
+/// first refuses.
+impl<A: Watcher, B: Watcher> Watcher for (Arc<A>, Option<Arc<B>>) {
+    fn before(&self, call: &Call, bytes: &[u8]) -> Result<()> {
+        self.0.before(call, bytes)?;
+        self.1.as_ref().map_or(Ok(()), |second| second.before(call, bytes))
+    }
+
+    fn after(&self, call: &Call, succeeded: bool) {
+        self.0.after(call, succeeded);
+        self.1.iter().for_each(|second| second.after(call, succeeded));
+    }
+}
+
 /// A closure that watches.
 struct Told<F>(F);
 

@@ -8,6 +8,7 @@
 //! - nothing is written that a reader would not believe;
 //! - `checkpoint_lsn` is the begin record of a checkpoint that was durable, end records and all,
 //!   before the slot was written;
+//! - the newest slot is durable before the other one is written;
 //! - both slots carry the epoch of the current run before the run writes anything else;
 //! - both slots count as many pages as the file of pages has, before anything names one of them;
 //! - the log is kept from the smaller `oldest_required_lsn` of *both* slots on, so that either may
@@ -251,6 +252,15 @@ impl ControlFile {
     pub fn oldest_required_lsn(&self) -> Lsn {
         let needed = self.slots.iter().flatten().map(|slot| slot.oldest_required_lsn).min();
         needed.unwrap_or_else(|| self.master().oldest_required_lsn)
+    }
+
+    /// Makes durable what was read: a killed process may have left the newest slot in the page cache only, and a crash
+    /// that loses it must not meet the other one half written.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn make_durable(&self) -> Result<()> {
+        self.file.sync_data()
     }
 
     /// Makes a changed master record durable in the older slot.

@@ -56,7 +56,10 @@ pub use force::DurableLsn;
 pub use loaded::ScanEnd;
 pub use poison::Poison;
 pub use scan::{LogScan, Outlined, RecordBytes, read_record};
-pub use segment::{Geometry, LOG_DIRECTORY, SEGMENT_HEADER_BYTES, Segments, is_segment_name};
+pub use segment::{
+    Geometry, LOG_DIRECTORY, SEGMENT_HEADER_BYTES, Segments, is_segment_name,
+    number_of as segment_number,
+};
 pub use walk::{Found, LogWalk};
 
 use append::Appender;

@@ -411,7 +411,9 @@ pub fn is_segment_name(name: &str) -> bool {
     name.ends_with(".seg") || name.ends_with(".seg.renamed")
 }
 
-fn number_of(name: &str) -> Option<u64> {
+/// The number of the segment that a file of that name in the log's directory is.
+#[must_use]
+pub fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg")?;
     if digits.len() != 16 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -49,6 +49,7 @@ impl Redo {
         let reread = distrust::must_reread(&control, &config);
         let rewrite = config.log_block == LogBlock::Rewritten || !reread;
         let epoch = next_epoch(&control, &analysis.epochs, &config);
+        control.make_durable()?;
         control.update_both(|master| {
             master.epoch = epoch;
             master.clean_end_lsn = None;
@@ -215,7 +216,7 @@ fn restore(
     }
     let durable = log.force_all()?;
     if let Some(double_write) = cached {
-        double_write.write(&batch.iter().collect::<Vec<_>>(), durable)?;
+        double_write.write_again(&batch.iter().collect::<Vec<_>>(), durable)?;
     }
     let mut bytes = vec![0; file.page_size()];
     for image in batch {

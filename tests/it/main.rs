@@ -6,6 +6,7 @@ mod bad_input;
 mod common;
 mod crash_command;
 mod crash_lab;
+mod crash_monitor;
 mod crash_points;
 mod crash_sabotage;
 #[cfg(feature = "cli")]

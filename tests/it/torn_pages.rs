@@ -1,5 +1,6 @@
 //! Pages torn by crashes, under each protection and when it is changed from open to open.
 
+mod batch_again;
 mod every_write;
 mod normal_running;
 mod switched;

@@ -167,6 +167,8 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
     let crashes = crashes.iter().map(|crash| crash_from(crash).ok_or_else(|| missing("crashes")));
     let pages = value["pages"].as_u64().and_then(|pages| usize::try_from(pages).ok());
     let pages = pages.filter(|pages| (1..=MOST_PAGES).contains(pages));
+    let clause = text("clause")?;
+    let clause = Clause::ALL.into_iter().find(|known| known.name() == clause);
     let named = text("vocabulary")?;
     let all = Vocabulary::ENUMERATED.into_iter().chain([Vocabulary::Everything]);
     let vocabulary = all.into_iter().find(|vocabulary| vocabulary.name() == named);
@@ -184,7 +186,10 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
         },
         history: text("history")?.parse().map_err(|reason: String| anyhow!(reason))?,
         crashes: crashes.collect::<anyhow::Result<_>>()?,
-        violation: Violation { clause: Clause::State, found: String::new() },
+        violation: Violation {
+            clause: clause.ok_or_else(|| missing("clause"))?,
+            found: String::new(),
+        },
     })
 }
 

@@ -4,7 +4,7 @@ use super::explore::Explorer;
 use super::model::Expected;
 use super::monitor::{Begin, Monitor};
 use super::numbers::of;
-use super::oracle::{Checked, Clause, Violation, fine, go_on, recover};
+use super::oracle::{Checked, Clause, Violation, fine, go_on, live_on, recover};
 use super::plan::{Coverage, Crash};
 use super::probe::{Left, Probe};
 use crate::disk::{SimDisk, Survivors};
@@ -57,8 +57,8 @@ impl Explorer {
         Ok(())
     }
 
-    /// Recovers what a process left that died while the power stayed. What it has in the cache may be lost as long as
-    /// the recovery goes on; what the recovery has led to must not be.
+    /// Recovers what a process left that died while the power stayed, and works on a little. What it has in the cache
+    /// may be lost as long as the recovery goes on; what the recovery has led to must not be.
     fn check_killed(
         &self,
         left: &Left<Expected>,
@@ -78,13 +78,9 @@ impl Explorer {
         }
         let probe = Probe::new(&left.disk.kill(), depth > 1);
         probe.expect(Arc::clone(&left.expected));
-        let promise = recover(
-            &self.plan.setting.options(),
-            probe.watched(None::<Arc<Monitor>>),
-            &left.expected,
-        )
-        .map_err(|violation| crash(crashes, violation))?;
-        probe.expect(Arc::from([promise]));
+        let (options, watched) = (self.plan.setting.options(), probe.watched(None::<Arc<Monitor>>));
+        live_on(&options, watched, &left.expected, &|expected| probe.expect(expected))
+            .map_err(|violation| crash(crashes, violation))?;
         probe.look();
         let (inside, counts) = probe.take();
         coverage.count(counts);

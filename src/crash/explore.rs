@@ -171,15 +171,16 @@ impl Explorer {
         coverage.count(counts);
         let failed = |violation| self.failed(history, violation);
         ran.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check())).map_err(failed)?;
-        for left in left {
+        let checked = left.into_iter().try_for_each(|left| {
             let mut crashes = Vec::new();
-            if let Err(violation) = self.check(left, self.plan.depth, &mut coverage, &mut crashes) {
+            let checked = self.check(left, self.plan.depth, &mut coverage, &mut crashes);
+            checked.map_err(|violation| {
                 crashes.reverse();
-                return Err(Box::new(Failure { crashes, ..*failed(violation) }));
-            }
-        }
+                Box::new(Failure { crashes, ..*failed(violation) })
+            })
+        });
         self.add(&coverage);
-        Ok(())
+        checked
     }
 
     pub(super) fn add(&self, coverage: &Coverage) {

@@ -25,60 +25,94 @@ pub fn expectation(hunted: &Hunted) -> bool {
     hunted.failure.is_some() != hunted.sabotage.is_neutral()
 }
 
-/// Hunts a broken rule: histories of up to so many steps, the shorter ones first, on each kind of disk.
-///
-/// # Errors
-/// None but those of a broken engine.
 #[cfg(feature = "sabotage")]
-pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> crate::error::Result<Hunted> {
-    use super::explore::Explorer;
-    use super::history::{Bounds, MOST_TRANSACTIONS, Vocabulary};
-    use super::plan::{Kind, Plan};
-    use super::setting::{Level, Setting};
-    use super::shrink::minimised;
-    use crate::config::{Broken, TornPageProtection};
-    use crate::disk::SectorSize;
+pub use hunting::hunt;
 
-    let bounds =
-        Bounds { transactions: MOST_TRANSACTIONS, pages: 2, vocabulary: Vocabulary::Records };
-    let mut explorers = Vec::new();
-    for (level, protection) in [
-        (Level::L0, TornPageProtection::DoubleWrite),
-        (Level::L1, TornPageProtection::DoubleWrite),
-        (Level::L1, TornPageProtection::PageImages),
-        // Where no copy of a page stands elsewhere, faults in writing it show that else are healed.
-        (Level::L0, TornPageProtection::None),
-        (Level::L3, TornPageProtection::DoubleWrite),
-    ] {
-        let sound = level.setting(protection, SectorSize::Bytes512);
-        let setting = Setting { broken: Broken::rule(sabotage), ..sound };
-        let plan =
-            Plan { setting, bounds, kind: Kind::Crashes, depth: 1, shard: 0, shards: 1, threads };
-        // What the monitor sees without a crash is another question.
-        let explorer = Explorer::new(plan)?.without_monitor();
-        explorers.push((format!("{}, {}", level.name(), protection.name()), explorer));
-    }
-    let states = |explorers: &[(String, Explorer)]| {
-        explorers.iter().map(|(_, explorer)| explorer.coverage().states).sum()
+#[cfg(feature = "sabotage")]
+mod hunting {
+    use super::super::explore::Explorer;
+    use super::super::history::{Bounds, MOST_TRANSACTIONS, Vocabulary};
+    use super::super::plan::{Kind, Plan};
+    use super::super::setting::{Level, Setting};
+    use super::super::shrink::minimised;
+    use super::Hunted;
+    use crate::config::{Broken, Sabotage, TornPageProtection};
+    use crate::disk::SectorSize;
+    use crate::error::Result;
+
+    /// Where a rule is hunted: an exploration, and how long its histories are at most.
+    type Ground = (Kind, Level, TornPageProtection, Vocabulary, usize);
+
+    /// One after the other, for each length. (Where no copy of a page stands elsewhere, faults in writing it show that
+    /// else are healed.)
+    const GROUNDS: [Ground; 10] = {
+        use Kind::{Crashes, Faults};
+        use Level::{L0, L1, L3};
+        use TornPageProtection::{DoubleWrite, None, PageImages};
+        use Vocabulary::{Outcomes, Records, Space};
+        [
+            (Crashes, L0, DoubleWrite, Records, 9),
+            (Crashes, L1, DoubleWrite, Records, 9),
+            (Crashes, L1, PageImages, Records, 9),
+            (Crashes, L0, None, Records, 9),
+            (Crashes, L3, DoubleWrite, Records, 9),
+            (Crashes, L0, DoubleWrite, Outcomes, 9),
+            (Crashes, L0, DoubleWrite, Space, 9),
+            (Crashes, L3, DoubleWrite, Space, 9),
+            (Crashes, L1, DoubleWrite, Space, 2),
+            (Faults, L0, DoubleWrite, Records, 2),
+        ]
     };
-    for length in 0..=steps {
-        for (kind, explorer) in &explorers {
-            if let Some(failure) = explorer.run(length..=length) {
-                let failure = minimised(&failure)?;
-                let place = match failure.crashes.len() {
-                    0 => "before any crash",
-                    1 => "a crash of the history",
-                    _ => "a crash inside recovery",
-                };
-                let class = format!("{kind}, {place}");
-                return Ok(Hunted {
-                    sabotage,
-                    failure: Some(failure),
-                    class,
-                    states: states(&explorers),
-                });
+
+    /// Hunts a broken rule: histories of up to so many steps, the shorter ones first, on each kind of disk.
+    ///
+    /// # Errors
+    /// None but those of a broken engine.
+    pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> Result<Hunted> {
+        let explorers: Result<Vec<(Ground, Explorer)>> = GROUNDS
+            .into_iter()
+            .map(|ground| Ok((ground, explorer(sabotage, ground, threads)?)))
+            .collect();
+        let explorers = explorers?;
+        let mut found = None;
+        // Faults come last: where the power failing shows a rule broken, that is the plainer lesson.
+        let (faults, crashes): (Vec<_>, Vec<_>) =
+            explorers.iter().partition(|(ground, _)| ground.0 == Kind::Faults);
+        'hunt: for grounds in [crashes, faults] {
+            for length in 0..=steps {
+                for (ground, explorer) in grounds.iter().filter(|(ground, _)| length <= ground.4) {
+                    if let Some(failure) = explorer.run(length..=length) {
+                        let failure = minimised(&failure)?;
+                        found = Some((class(ground, failure.crashes.len()), failure));
+                        break 'hunt;
+                    }
+                }
             }
         }
+        let states = explorers.iter().map(|(_, explorer)| explorer.coverage().states).sum();
+        let (class, failure) = found.unzip();
+        Ok(Hunted { sabotage, failure, class: class.unwrap_or_default(), states })
     }
-    Ok(Hunted { sabotage, failure: None, class: String::new(), states: states(&explorers) })
+
+    fn explorer(sabotage: Sabotage, ground: Ground, threads: usize) -> Result<Explorer> {
+        let (kind, level, protection, vocabulary, _) = ground;
+        let sound = level.setting(protection, SectorSize::Bytes512);
+        let setting = Setting { broken: Broken::rule(sabotage), ..sound };
+        let bounds = Bounds { transactions: MOST_TRANSACTIONS, pages: 2, vocabulary };
+        let plan = Plan { setting, bounds, kind, depth: 1, shard: 0, shards: 1, threads };
+        // What the monitor sees without a crash is another question.
+        Ok(Explorer::new(plan)?.without_monitor())
+    }
+
+    fn class(ground: &Ground, crashes: usize) -> String {
+        let (kind, level, protection, vocabulary, _) = ground;
+        let (level, protection) = (level.name(), protection.name());
+        let place = match (kind, crashes) {
+            (Kind::Faults, _) => "a fault of the disk",
+            (_, 0) => "before any crash",
+            (_, 1) => "a crash of the history",
+            _ => "a crash inside recovery",
+        };
+        format!("{level}, {protection}, {}, {place}", vocabulary.name())
+    }
 }

@@ -85,6 +85,12 @@ impl State {
         self.pages.iter().find_map(|(page, records)| Some((*page, *records.keys().next()?)))
     }
 
+    /// The last page in use that has a record, and that record's slot: histories leave it alone.
+    #[must_use]
+    pub fn spare_record(&self) -> Option<(PageId, SlotId)> {
+        self.pages.iter().rev().find_map(|(page, records)| Some((*page, *records.keys().next()?)))
+    }
+
     /// The global ids of the transactions in doubt.
     #[must_use]
     pub fn in_doubt(&self) -> &BTreeSet<Vec<u8>> {
@@ -131,6 +137,16 @@ pub struct Promise {
     pub state: State,
     /// What is there once all transactions in doubt have been rolled back.
     pub rolled_back: State,
+}
+
+impl Promise {
+    /// The same, after a change that is there either way.
+    #[must_use]
+    pub fn with(mut self, change: &Change) -> Self {
+        self.state.apply(change);
+        self.rolled_back.apply(change);
+        self
+    }
 }
 
 /// What may be there after a crash: one of these.

@@ -158,6 +158,41 @@ pub fn recover(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> C
 }
 
 fn recovered(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<Promise> {
+    opened(options, disk, expected).map(|(_, promise)| promise)
+}
+
+/// The same, and then works on: steals a page that nobody else has touched, and commits. Tells what must be there, each
+/// time that changes; the recovery has been told of before.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn live_on(
+    options: &Options,
+    disk: Arc<dyn Disk>,
+    expected: &Expected,
+    expect: &dyn Fn(Expected),
+) -> Checked<()> {
+    guarded(|| {
+        let (db, promise) = opened(options, disk, expected)?;
+        expect(Arc::from([promise.clone()]));
+        let Some((page, slot)) = promise.state.spare_record() else { return Ok(()) };
+        let mut bytes = promise.state.record(page, slot).unwrap_or_default().to_vec();
+        bytes[0] = b'~';
+        let worked = || {
+            let mut txn = db.begin()?;
+            txn.write_record(page, slot, 0, b"~")?;
+            db.flush_page(page)?;
+            let after = promise.clone().with(&Change::Record { page, slot, bytes: Some(bytes) });
+            expect(Arc::from([promise, after.clone()]));
+            txn.commit()?;
+            expect(Arc::from([after]));
+            Ok(())
+        };
+        fine(Clause::Afterwards, worked())
+    })
+}
+
+fn opened(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<(Db, Promise)> {
     let db = fine(Clause::Opens, options.open_on(disk))?;
     let state = fine(Clause::State, State::of(&db))?;
     let Some(kept) = expected.iter().find(|promise| promise.state == state) else {
@@ -166,7 +201,7 @@ fn recovered(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Che
         return violated(Clause::State, format!("[{state}] instead of {}", possible.join(" or ")));
     };
     settled(&db)?;
-    Ok(kept.clone())
+    Ok((db, kept.clone()))
 }
 
 fn settled(db: &Db) -> Checked<()> {

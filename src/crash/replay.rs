@@ -11,7 +11,7 @@ use super::harm::Harm;
 use super::history::Step;
 use super::model::{Expected, State};
 use super::monitor::{Begin, Monitor};
-use super::oracle::{Checked, Clause, Violation, go_on, guarded, recover};
+use super::oracle::{Checked, Clause, Violation, go_on, guarded, live_on, recover};
 use super::plan::{Crash, Failure};
 use super::probe::changes_something;
 use super::stage::{Stage, Watch};
@@ -204,6 +204,16 @@ impl Replay<'_> {
         crash: &Crash,
         is_first: bool,
     ) -> Result<(SimDisk, Expected)> {
+        let struck = is_first && matches!(self.failure.harm, Some(Harm::InRecovery(_)));
+        if before.survivors.is_none() && !struck {
+            let recorder = self.recorder(disk, crash);
+            recorder.expect(Arc::clone(expected));
+            let watched = recorder.watched(None);
+            let _ =
+                live_on(&self.options, watched, expected, &|expected| recorder.expect(expected));
+            recorder.end();
+            return recorder.taken();
+        }
         let setting = &self.failure.setting;
         let recovered = recover(&setting.options(), Arc::new(disk.kill()), expected);
         let after = recovered.map_or(Arc::clone(expected), |promise| Arc::from([promise]));
@@ -246,6 +256,13 @@ impl Replay<'_> {
             Some(monitor) => monitor.watched(),
             None => Arc::new(disk.clone()),
         };
+        let is_killed = crashes.last().is_some_and(|crash| crash.survivors.is_none());
+        if is_killed {
+            let disk = Arc::new(disk.kill());
+            if let Err(violation) = live_on(&setting.options(), disk, expected, &|_| {}) {
+                return Some(violation);
+            }
+        }
         let judged = recover(&self.options, watched, expected)
             .and_then(|promise| go_on(setting, &disk.crash(&Survivors::None), &promise));
         judged.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check())).err()

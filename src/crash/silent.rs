@@ -4,8 +4,9 @@
 //! as a known limit, and only there:
 //!
 //! - what was never written to a page, or read there, can be wrong on that page alone;
-//! - the end of the log can be missing, where no later record, no page and no clean close bears witness that it had
-//!   been durable: then what is there was there at some time before.
+//! - the end of the log can be missing, where no later record and no clean close bears witness that it had been
+//!   durable: then what is there was there at some time before. Pages that were written meanwhile can be ahead of it.
+//!   (They bear witness, too, but only if restart reads them before the log goes on.)
 
 use std::collections::BTreeSet;
 
@@ -99,8 +100,8 @@ struct Sound {
 
 /// What bears witness that the log had been durable.
 struct Witnesses {
-    /// Pages and the control file, up to here.
-    elsewhere: u64,
+    /// The control file of a clean close, up to here.
+    clean_end: u64,
     /// Each record, and up to where it or an older one does.
     records: Vec<(u64, u64)>,
 }
@@ -109,7 +110,7 @@ impl Witnesses {
     /// Up to where something bears witness, of the records only those before a byte of the log.
     fn until(&self, byte: u64) -> u64 {
         let last = self.records.iter().rfind(|(lsn, _)| *lsn < byte);
-        last.map_or(0, |(_, watermark)| *watermark).max(self.elsewhere)
+        last.map_or(0, |(_, watermark)| *watermark).max(self.clean_end)
     }
 }
 
@@ -156,7 +157,7 @@ impl Explorer {
         let past = Past::of(calls.disk());
         let ran = perform(&self.stage, history, &options, calls.watched(), &past, kind)?;
         calls.note(false);
-        let witnesses = witnesses(calls.disk(), self.plan.setting.page_size());
+        let witnesses = witnesses(calls.disk());
         let witnesses = witnesses.or_else(|error| violated(Clause::Opens, error.to_string()))?;
         Ok(Sound { expected: ran.expected, past: past.seen.into_inner(), witnesses })
     }
@@ -254,8 +255,8 @@ impl Explorer {
     ) -> Checked<Verdict> {
         let options = self.plan.setting.options();
         guarded(|| {
-            let disk = Arc::new(disk.crash(&Survivors::All));
-            let state = match options.open_on(disk).and_then(|db| State::of(&db)) {
+            let opened = options.open_on(Arc::new(disk.crash(&Survivors::All)));
+            let state = match opened.and_then(|db| State::of(&db)) {
                 Err(error) if tells_of(kind, &error) => return Ok(Verdict::Noticed),
                 Err(error) => return violated(Clause::Tells, error.to_string()),
                 Ok(state) => state,
@@ -273,7 +274,9 @@ impl Explorer {
                 Reach::Nothing => false,
                 Reach::Pages(pages) => only_there(pages),
                 Reach::Log { from, witnessed } => {
-                    from >= witnessed && past.iter().any(|promise| promise.state == state)
+                    let ahead = pages_ahead(disk, self.plan.setting.page_size(), *from);
+                    let differ = |promise: &Promise| promise.state.differences(&state);
+                    from >= witnessed && past.iter().any(|past| differ(past).is_subset(&ahead))
                 }
             };
             if out_of_reach {
@@ -285,7 +288,7 @@ impl Explorer {
 }
 
 /// What is durable, and bears witness that the log before it had been durable.
-fn witnesses(disk: &SimDisk, page_size: usize) -> Result<Witnesses> {
+fn witnesses(disk: &SimDisk) -> Result<Witnesses> {
     let disk = disk.crash(&Survivors::None);
     let outside = Outside::on(Arc::new(disk.clone()))?;
     let log = outside.log()?;
@@ -294,10 +297,14 @@ fn witnesses(disk: &SimDisk, page_size: usize) -> Result<Witnesses> {
     while let Some(lsn) = scan.next_record()?.map(|(lsn, _)| lsn.get()) {
         records.push((lsn, scan.watermark().map_or(0, |watermark| watermark.get())));
     }
-    let mut elsewhere = outside.master().clean_end_lsn.map_or(0, |lsn| lsn.get());
+    let clean_end = outside.master().clean_end_lsn.map_or(0, |lsn| lsn.get());
+    Ok(Witnesses { clean_end, records })
+}
+
+/// Pages that are ahead of the log when it ends at this byte.
+fn pages_ahead(disk: &SimDisk, page_size: usize, end: u64) -> BTreeSet<PageId> {
     let pages = disk.read_file("pages").unwrap_or_default();
-    for page in pages.chunks_exact(page_size) {
-        elsewhere = elsewhere.max(page::page_lsn(page).map_or(0, |lsn| lsn.get() + 1));
-    }
-    Ok(Witnesses { elsewhere, records })
+    let is_ahead = |bytes: &[u8]| page::page_lsn(bytes).is_some_and(|lsn| lsn.get() >= end);
+    let numbered = pages.chunks_exact(page_size).zip(0..);
+    numbered.filter(|(bytes, _)| is_ahead(bytes)).map(|(_, number)| PageId(number)).collect()
 }

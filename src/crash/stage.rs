@@ -1,7 +1,8 @@
 //! The stage: the database on which histories begin.
 //!
 //! It was closed. It has pages P1, P2, … with a record for each transaction, filled with dots, and another page that
-//! no history touches. For histories of space the log is about to go on to its next segment.
+//! no history touches. For histories of space the log is about to go on to its next segment, and all pages are in use:
+//! the first allocation makes the file grow.
 
 use super::history::{Bounds, History, MOST_TRANSACTIONS, Step, Vocabulary};
 use super::model::{Expected, Model, State};
@@ -72,17 +73,16 @@ impl Stage {
     pub fn set(setting: Setting, bounds: Bounds) -> Result<Self> {
         // By an engine that keeps all rules.
         let sound = Setting { broken: Broken::default(), ..setting };
-        let spare_bytes = match bounds.vocabulary {
-            Vocabulary::Space | Vocabulary::Everything => {
-                Self::new(sound, bounds.pages, 0)?.room(sound)?
-            }
-            Vocabulary::Records | Vocabulary::Outcomes => 0,
+        let is_narrow = matches!(bounds.vocabulary, Vocabulary::Space | Vocabulary::Everything);
+        let more = match is_narrow {
+            true => Self::new(sound, bounds.pages, true, 0)?.room(sound)?,
+            false => 0,
         };
-        Self::new(sound, bounds.pages, spare_bytes)
+        Self::new(sound, bounds.pages, is_narrow, more)
     }
 
-    /// Makes one whose log has about so many bytes more than it needs.
-    fn new(setting: Setting, pages: usize, more: u64) -> Result<Self> {
+    /// Makes one whose file of pages may be full, and whose log has about so many bytes more than it needs.
+    fn new(setting: Setting, pages: usize, is_full: bool, more: u64) -> Result<Self> {
         let disk = SimDisk::with_power_failure(setting.power);
         let db = setting.options().open_on(Arc::new(disk.clone()))?;
         let mut txn = db.begin()?;
@@ -94,10 +94,11 @@ impl Stage {
             }
             made.push(page);
         }
-        // Written last, and alone: so the newest double-write batch has none of the others.
         let spare = txn.allocate_page()?;
+        while is_full && txn.allocate_page()?.0 + 1 < db.stats().pages {}
         txn.commit()?;
         db.flush_pages()?;
+        // Written last, and alone: so the newest double-write batch has none of the others.
         let mut txn = db.begin()?;
         let slot = txn.insert_record(spare, b"spare")?;
         txn.commit()?;

@@ -74,6 +74,7 @@ impl World {
                 self.claims.push(Claim::Page(page));
                 Ok(())
             }
+            Step::FlushAll => self.db.flush_pages(),
             Step::CheckpointBegin => {
                 self.checkpoint = Some(self.db.begin_checkpoint()?);
                 Ok(())

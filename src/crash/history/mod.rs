@@ -7,7 +7,7 @@
 //!                                 T1: free P1          T1: nested free P1
 //!   outcomes   T1: update P1      T1: commit deferred  T1: prepare                T2: read P1
 //!                                 T1: wait
-//!   all three  T1: commit         T1: rollback         flush P1 (the page is stolen)
+//!   all three  T1: commit         T1: rollback         flush P1 (the page is stolen)      flush all
 //!              checkpoint begin   checkpoint end
 //! ```
 //!
@@ -189,6 +189,8 @@ pub enum Step {
     By(usize, Action),
     /// The page is written, whoever changed it: stolen, if that one has not committed.
     Flush(Page),
+    /// All pages are written that were changed since they were written last: at least two, in one batch.
+    FlushAll,
     /// A checkpoint begins.
     CheckpointBegin,
     /// The checkpoint is completed.
@@ -200,6 +202,7 @@ impl fmt::Display for Step {
         match self {
             Self::By(txn, action) => write!(f, "T{txn}: {action}"),
             Self::Flush(page) => write!(f, "flush {page}"),
+            Self::FlushAll => f.write_str("flush all"),
             Self::CheckpointBegin => f.write_str("checkpoint begin"),
             Self::CheckpointEnd => f.write_str("checkpoint end"),
         }
@@ -213,6 +216,7 @@ impl FromStr for Step {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let step = match text {
+            "flush all" => Some(Self::FlushAll),
             "checkpoint begin" => Some(Self::CheckpointBegin),
             "checkpoint end" => Some(Self::CheckpointEnd),
             _ => match text.split_once(": ") {

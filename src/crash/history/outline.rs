@@ -157,6 +157,9 @@ impl Outline {
             steps.extend(actions.into_iter().map(|action| Step::By(number, action)));
         }
         steps.extend(self.pages().filter(|page| self.dirty & page.bit() != 0).map(Step::Flush));
+        if self.dirty.count_ones() > 1 {
+            steps.push(Step::FlushAll);
+        }
         let checkpoint = [Step::CheckpointBegin, Step::CheckpointEnd];
         steps.push(checkpoint[usize::from(self.checkpointing)]);
         steps
@@ -254,6 +257,7 @@ impl Outline {
         match step {
             Step::By(number, action) => self.act(number, action),
             Step::Flush(page) => self.dirty &= !page.bit(),
+            Step::FlushAll => self.dirty = 0,
             Step::CheckpointBegin | Step::CheckpointEnd => self.checkpointing ^= true,
         }
     }

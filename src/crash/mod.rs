@@ -7,6 +7,7 @@
 //!   survivors which those are: every subset of the changes that are not durable
 //!   monitor   watches the order of writes and syncs, whether or not a crash makes it visible
 //!   oracle    recovers a state, and compares it with the model
+//!   logged    what the surviving log must say
 //!   explore   all of it, on all processors, each state once; crashes inside recovery, too
 //! ```
 //!
@@ -16,6 +17,7 @@
 mod explore;
 mod history;
 mod hunt;
+mod logged;
 mod model;
 mod monitor;
 mod oracle;

@@ -4,6 +4,7 @@
 //! 2. What is there is one of the states that may be: every acknowledged commit, each other transaction wholly or
 //!    not at all, and nothing else.
 //! 3. Nothing is left of the transactions that were under way, and no page is ahead of the durable log.
+//!    The log that survived tells each transaction to its end, and each undone update once.
 //! 4. After another crash at once, and recovery, the same is there.
 //! 5. Work goes on: another transaction commits, a checkpoint, a clean close; after reopening all of it is there,
 //!    and every page is sound.
@@ -14,6 +15,7 @@
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
+use super::logged::Logged;
 use super::model::{Change, State};
 use super::world::{Expected, Setting};
 use crate::db::{Db, Options};
@@ -46,6 +48,8 @@ pub enum Clause {
     State,
     /// No transaction and no page is left in a state that recovery should have ended.
     Settled,
+    /// The surviving log tells each transaction to its end, and redo and truncation go by it.
+    Logged,
     /// Recovering again changes nothing.
     Again,
     /// Work goes on afterwards.
@@ -54,13 +58,14 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Runs,
         Self::Order,
         Self::Asserts,
         Self::Opens,
         Self::State,
         Self::Settled,
+        Self::Logged,
         Self::Again,
         Self::Afterwards,
     ];
@@ -75,6 +80,7 @@ impl Clause {
             Self::Opens => "opens",
             Self::State => "state",
             Self::Settled => "settled",
+            Self::Logged => "logged",
             Self::Again => "again",
             Self::Afterwards => "afterwards",
         }
@@ -91,6 +97,9 @@ impl fmt::Display for Clause {
             Self::State => "what was committed must be there, and nothing else",
             Self::Settled => {
                 "recovery must leave no transaction, and no page ahead of the durable log"
+            }
+            Self::Logged => {
+                "the log must tell each transaction to its end, and each undone update once"
             }
             Self::Again => "recovering again must change nothing",
             Self::Afterwards => "work must go on afterwards",
@@ -178,7 +187,9 @@ pub fn go_on(setting: &Setting, disk: &SimDisk, state: &State) -> Checked<()> {
 fn gone_on(setting: &Setting, disk: &SimDisk, state: &State) -> Checked<()> {
     let open = |disk: &SimDisk| setting.options().open_on(Arc::new(disk.clone()));
     let disk = disk.crash(&Survivors::All);
+    let logged = Logged::read(&disk)?;
     let db = fine(Clause::Again, open(&disk))?;
+    logged.check_redo(db.restart_report().redo.from)?;
     let again = fine(Clause::Again, State::of(&db))?;
     if again != *state {
         return violated(Clause::Again, format!("[{again}], and [{state}] before"));
@@ -187,6 +198,7 @@ fn gone_on(setting: &Setting, disk: &SimDisk, state: &State) -> Checked<()> {
     fine(Clause::Afterwards, work(&db, &mut state))?;
     fine(Clause::Afterwards, db.checkpoint())?;
     fine(Clause::Afterwards, db.close())?;
+    logged.check_closed(&disk)?;
     let db = fine(Clause::Afterwards, open(&disk))?;
     let found = fine(Clause::Afterwards, State::of(&db))?;
     if found != state {

@@ -1,0 +1,216 @@
+//! What the surviving log must say once a database has been recovered: each transaction told to its end, each undone update
+//! compensated once.
+//!
+//! The log is read from its front by nobody's tables but these. For each transaction the chain is kept that undo
+//! walks:
+//!
+//! ```text
+//!   update 10 ── update 20 ── CLR 30 (undoes 20, undo next 10) ── update 40 ── CLR 50 (of 40, to 30) ── CLR 60 (of 10, to nil) ── End
+//!      ^                            |  the next to undo is 10                        | then 30 leads to 10        | then nil
+//!      +----------------------------+------------------------------------------------+
+//! ```
+//!
+//! What must hold:
+//! - a compensation record is of the update that is next to be undone: on its page, leading to its `prev_lsn`. So each
+//!   update that is undone has exactly one, however often restart was interrupted, and none is itself undone;
+//! - a transaction that ends without a commit record has nothing left to undo; one with a commit record has undone
+//!   nothing since;
+//! - all transactions have ended, but those in doubt.
+//!
+//! What lies before the front of the log is not known: a chain that leads there ends there.
+//!
+//! Also told here: where redo must begin, and what a checkpoint of a database whose pages are all written
+//! needs of the log.
+//!
+//! Source: ARIES, sections 5.2 (compensation records), 5.4 (checkpoints), 6.2 (where redo begins), 6.3 (undo), 9 (nested top
+//! actions).
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::oracle::{Checked, Clause, Violation, fine};
+use crate::db::Outside;
+use crate::disk::SimDisk;
+use crate::ids::{Lsn, PageId, TxnId};
+use crate::record::{LogRecord, Undo};
+use crate::sync::Arc;
+
+/// Where undo goes on behind a record.
+#[derive(Clone, Copy)]
+enum Step {
+    /// An update that can be undone: on this page; behind it undo goes on there.
+    Update(PageId, Option<Lsn>),
+    /// Anything else: undo goes on there.
+    Passed(Option<Lsn>),
+}
+
+/// A transaction as far as the log was read.
+#[derive(Default)]
+struct Told {
+    first_lsn: Option<Lsn>,
+    undo_next_lsn: Option<Lsn>,
+    /// Its records, the latest last.
+    steps: BTreeMap<Lsn, Step>,
+    committed: bool,
+    in_doubt: bool,
+}
+
+impl Told {
+    /// The update that is next to be undone, if one is that the log still has.
+    fn next_update(&self) -> Option<(Lsn, PageId, Option<Lsn>)> {
+        let mut at = self.undo_next_lsn?;
+        loop {
+            match *self.steps.get(&at)? {
+                Step::Update(page, prev_lsn) => return Some((at, page, prev_lsn)),
+                Step::Passed(next) => at = next?,
+            }
+        }
+    }
+
+    /// Whether the chain leads to before the front of the log.
+    fn leads_away(&self) -> bool {
+        let mut next = self.undo_next_lsn;
+        while let Some(at) = next {
+            match self.steps.get(&at) {
+                None => return true,
+                Some(Step::Update(..)) => return false,
+                Some(Step::Passed(before)) => next = *before,
+            }
+        }
+        false
+    }
+
+    /// Takes in a record of it; gives what is wrong with that.
+    fn read(&mut self, lsn: Lsn, record: &LogRecord<'_>) -> Result<(), String> {
+        let prev_lsn = record.link().and_then(|link| link.prev_lsn);
+        self.first_lsn.get_or_insert(prev_lsn.unwrap_or(lsn));
+        let step = match record {
+            LogRecord::Update(update) => match update.undo {
+                Undo::Physical(_) if !self.committed => Step::Update(update.page, prev_lsn),
+                _ => Step::Passed(prev_lsn),
+            },
+            LogRecord::Compensation(clr) => {
+                self.compensated(clr.page, clr.undo_next_lsn)?;
+                Step::Passed(clr.undo_next_lsn)
+            }
+            LogRecord::NestedTopActionEnd(end) => Step::Passed(end.undo_next_lsn),
+            _ => Step::Passed(prev_lsn),
+        };
+        match record {
+            LogRecord::Commit(_) => (self.committed, self.in_doubt) = (true, false),
+            LogRecord::Rollback(_) => self.in_doubt = false,
+            LogRecord::Prepare(prepare) => self.in_doubt = prepare.is_last(),
+            LogRecord::End(_) if !self.committed => {
+                if let Some((left, ..)) = self.next_update() {
+                    return Err(format!("it ends, and its update {left} is not undone"));
+                }
+            }
+            _ => {}
+        }
+        self.steps.insert(lsn, step);
+        self.undo_next_lsn = Some(lsn);
+        Ok(())
+    }
+
+    /// A compensation record must be of the next update.
+    fn compensated(&self, page: PageId, undo_next_lsn: Option<Lsn>) -> Result<(), String> {
+        if self.committed {
+            return Err("it is undone, and has committed".to_owned());
+        }
+        let words = |lsn: Option<Lsn>| lsn.map_or("nil".to_owned(), |lsn| lsn.to_string());
+        match self.next_update() {
+            Some((_, of, prev_lsn)) if (of, prev_lsn) == (page, undo_next_lsn) => Ok(()),
+            Some((lsn, of, prev_lsn)) => Err(format!(
+                "the next to be undone is {lsn} on {of}, behind which undo goes on at {}; compensated is \
+                 one on {page}, behind which it goes on at {}",
+                words(prev_lsn),
+                words(undo_next_lsn)
+            )),
+            None if self.leads_away() => Ok(()),
+            None => Err(format!("a compensation on {page}, and nothing is left to undo")),
+        }
+    }
+}
+
+/// What the log of a recovered database says.
+#[derive(Default)]
+pub struct Logged {
+    /// Where the next restart has to begin its redo.
+    pub redo_lsn: Option<Lsn>,
+    /// The first records of the transactions in doubt.
+    in_doubt: Vec<Lsn>,
+}
+
+impl Logged {
+    /// Reads the log that is durable on a disk, from its front to its end.
+    ///
+    /// # Errors
+    /// What it must not say.
+    pub fn read(disk: &SimDisk) -> Checked<Self> {
+        let outside = fine(Clause::Logged, Outside::on(Arc::new(disk.clone())))?;
+        let log = fine(Clause::Logged, outside.log())?;
+        let checkpoint_lsn = outside.master().checkpoint_lsn;
+        let mut told: HashMap<TxnId, Told> = HashMap::new();
+        let mut dirty_pages: BTreeMap<PageId, Lsn> = BTreeMap::new();
+        let mut scan = log.scan(log.start());
+        while let Some((lsn, record)) = fine(Clause::Logged, scan.next_record())? {
+            if let Some(link) = record.link() {
+                let txn = link.txn;
+                let read = told.entry(txn).or_default().read(lsn, &record);
+                read.or_else(|found| violated(format!("{txn} at {lsn}: {found}")))?;
+                if matches!(record, LogRecord::End(_)) {
+                    told.remove(&txn);
+                }
+            }
+            // As analysis infers it; what the checkpoint copied of its table counts more.
+            if let Some(change) = record.page_change().filter(|_| lsn > checkpoint_lsn) {
+                dirty_pages.entry(change.page).or_insert(lsn);
+            }
+            if let LogRecord::EndCheckpoint(end) = &record
+                && end.begin_lsn == checkpoint_lsn
+            {
+                dirty_pages.extend(end.dirty_pages.iter().copied());
+            }
+        }
+        let (in_doubt, left): (Vec<_>, Vec<_>) =
+            told.into_iter().partition(|(_, told)| told.in_doubt);
+        if let Some((txn, told)) = left.first() {
+            let how = if told.committed { "has committed" } else { "is not in doubt" };
+            return violated(format!("{txn} {how}, and has no end record"));
+        }
+        let in_doubt = in_doubt.into_iter().filter_map(|(_, told)| told.first_lsn).collect();
+        Ok(Self { redo_lsn: dirty_pages.into_values().min(), in_doubt })
+    }
+
+    /// Redo must have begun there, and nowhere else.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn check_redo(&self, from: Option<Lsn>) -> Checked<()> {
+        if from == self.redo_lsn {
+            return Ok(());
+        }
+        let words = |lsn: Option<Lsn>| lsn.map_or("nowhere".to_owned(), |lsn| lsn.to_string());
+        let (from, wanted) = (words(from), words(self.redo_lsn));
+        violated(format!("redo began at {from}; the smallest rec_lsn is {wanted}"))
+    }
+
+    /// Once all pages are written, a checkpoint needs no log before its begin record, but that of what is in doubt.
+    ///
+    /// # Errors
+    /// When it does.
+    pub fn check_closed(&self, disk: &SimDisk) -> Checked<()> {
+        let outside = fine(Clause::Logged, Outside::on(Arc::new(disk.clone())))?;
+        let master = outside.master();
+        let (oldest, begin_lsn) = (master.oldest_required_lsn, master.checkpoint_lsn);
+        let needed =
+            self.in_doubt.iter().copied().min().map_or(begin_lsn, |lsn| lsn.min(begin_lsn));
+        if oldest == needed {
+            return Ok(());
+        }
+        violated(format!("all pages are written, and the log is kept from {oldest}, not {needed}"))
+    }
+}
+
+fn violated<T>(found: String) -> Checked<T> {
+    Err(Violation { clause: Clause::Logged, found })
+}

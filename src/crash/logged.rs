@@ -28,10 +28,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::oracle::{Checked, Clause, Violation, fine};
-use crate::db::Outside;
-use crate::disk::SimDisk;
+use crate::disk::{Disk, SimDisk};
 use crate::ids::{Lsn, PageId, TxnId};
+use crate::log::ControlFile;
 use crate::record::{LogRecord, Undo};
+use crate::recovery::LogReader;
 use crate::sync::Arc;
 
 /// Where undo goes on behind a record.
@@ -146,9 +147,10 @@ impl Logged {
     /// # Errors
     /// What it must not say.
     pub fn read(disk: &SimDisk) -> Checked<Self> {
-        let outside = fine(Clause::Logged, Outside::on(Arc::new(disk.clone())))?;
-        let log = fine(Clause::Logged, outside.log())?;
-        let checkpoint_lsn = outside.master().checkpoint_lsn;
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let control = fine(Clause::Logged, ControlFile::open(disk.as_ref()))?;
+        let log = fine(Clause::Logged, LogReader::open(&disk, &control))?;
+        let checkpoint_lsn = log.master().checkpoint_lsn;
         let mut told: HashMap<TxnId, Told> = HashMap::new();
         let mut dirty_pages: BTreeMap<PageId, Lsn> = BTreeMap::new();
         let mut scan = log.scan(log.start());
@@ -199,8 +201,7 @@ impl Logged {
     /// # Errors
     /// When it does.
     pub fn check_closed(&self, disk: &SimDisk) -> Checked<()> {
-        let outside = fine(Clause::Logged, Outside::on(Arc::new(disk.clone())))?;
-        let master = outside.master();
+        let master = fine(Clause::Logged, ControlFile::open(disk))?.master();
         let (oldest, begin_lsn) = (master.oldest_required_lsn, master.checkpoint_lsn);
         let needed =
             self.in_doubt.iter().copied().min().map_or(begin_lsn, |lsn| lsn.min(begin_lsn));

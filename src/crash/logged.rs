@@ -83,7 +83,10 @@ impl Told {
     /// Takes in a record of it; gives what is wrong with that.
     fn read(&mut self, lsn: Lsn, record: &LogRecord<'_>) -> Result<(), String> {
         let prev_lsn = record.link().and_then(|link| link.prev_lsn);
-        self.first_lsn.get_or_insert(prev_lsn.unwrap_or(lsn));
+        if self.first_lsn.is_none() {
+            // What was before it lies before the front of the log.
+            (self.first_lsn, self.undo_next_lsn) = (Some(prev_lsn.unwrap_or(lsn)), prev_lsn);
+        }
         let step = match record {
             LogRecord::Update(update) => match update.undo {
                 Undo::Physical(_) if !self.committed => Step::Update(update.page, prev_lsn),
@@ -214,4 +217,151 @@ impl Logged {
 
 fn violated<T>(found: String) -> Checked<T> {
     Err(Violation { clause: Clause::Logged, found })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::world::Setting;
+    use super::*;
+    use crate::disk::Survivors;
+    use crate::page::PageOp;
+    use crate::record::{
+        Commit, CompensationLogRecord, End, NestedTopActionEnd, TransactionLink, Update,
+    };
+
+    const OP: PageOp<'static> = PageOp::RemoveSlot { slot: crate::ids::SlotId(0) };
+
+    fn lsn(at: u64) -> Option<Lsn> {
+        Lsn::new(at)
+    }
+
+    fn link(prev: u64) -> TransactionLink {
+        TransactionLink { txn: TxnId::FIRST, prev_lsn: lsn(prev) }
+    }
+
+    fn update(prev: u64, page: u64) -> LogRecord<'static> {
+        let (link, page, undo) = (link(prev), PageId(page), Undo::Physical(OP));
+        LogRecord::Update(Update { link, page, prev_page_lsn: None, op: OP, undo })
+    }
+
+    fn clr(prev: u64, page: u64, undo_next: u64) -> LogRecord<'static> {
+        LogRecord::Compensation(CompensationLogRecord {
+            link: link(prev),
+            page: PageId(page),
+            prev_page_lsn: None,
+            op: OP,
+            undo_next_lsn: lsn(undo_next),
+        })
+    }
+
+    fn end(prev: u64) -> LogRecord<'static> {
+        LogRecord::End(End { link: link(prev), durable_lsn: Lsn::new(8).unwrap() })
+    }
+
+    fn commit(prev: u64) -> LogRecord<'static> {
+        LogRecord::Commit(Commit {
+            link: link(prev),
+            durable_lsn: Lsn::new(8).unwrap(),
+            wall_time_micros: 0,
+            frees_pages: false,
+        })
+    }
+
+    fn nested_end(prev: u64, undo_next: u64) -> LogRecord<'static> {
+        let undo_next_lsn = lsn(undo_next);
+        LogRecord::NestedTopActionEnd(NestedTopActionEnd { link: link(prev), undo_next_lsn })
+    }
+
+    /// What is wrong with these records of a transaction, at LSNs 10, 20, ….
+    fn wrong(records: &[LogRecord<'_>]) -> Option<String> {
+        let mut told = Told::default();
+        let mut read = |(number, record): (u64, &LogRecord<'_>)| {
+            told.read(Lsn::new(10 * (number + 1)).unwrap(), record)
+        };
+        (0..).zip(records).try_for_each(&mut read).err()
+    }
+
+    #[test]
+    fn what_the_paper_says_is_right() {
+        for records in [
+            &[update(0, 1), update(10, 2), clr(20, 2, 10), clr(30, 1, 0), end(40)][..],
+            // To a savepoint, and on; then all.
+            &[
+                update(0, 1),
+                update(10, 2),
+                clr(20, 2, 10),
+                update(30, 3),
+                clr(40, 3, 30),
+                clr(50, 1, 0),
+                end(60),
+            ],
+            // A nested top action stays.
+            &[update(0, 1), update(10, 2), nested_end(20, 10), clr(30, 1, 0), end(40)],
+            &[update(0, 1), update(10, 2), clr(20, 2, 10), commit(30), end(40)],
+            // What was undone before the front of the log.
+            &[clr(5, 1, 3), clr(10, 2, 0), end(20)],
+        ] {
+            assert_eq!(wrong(records), None, "{records:?}");
+        }
+    }
+
+    #[test]
+    fn each_undone_update_has_one_compensation_record() {
+        for (records, found) in [
+            (
+                &[update(0, 1), update(10, 2), clr(20, 2, 10), end(30)][..],
+                "update 000000000010 is not undone",
+            ),
+            (&[update(0, 1), end(10)], "update 000000000010 is not undone"),
+            (&[update(0, 1), clr(10, 1, 0), clr(20, 1, 0)], "nothing is left to undo"),
+            (
+                &[update(0, 1), update(10, 2), clr(20, 2, 10), clr(30, 2, 10)],
+                "next to be undone is 000000000010 on P1",
+            ),
+            (
+                &[update(0, 1), update(10, 2), clr(20, 1, 0)],
+                "next to be undone is 000000000020 on P2",
+            ),
+            (&[update(0, 1), clr(10, 1, 10)], "goes on at nil"),
+            (
+                &[update(0, 1), update(10, 2), nested_end(20, 10), clr(30, 2, 10)],
+                "next to be undone is 000000000010",
+            ),
+            (&[update(0, 1), commit(10), clr(20, 1, 0)], "has committed"),
+        ] {
+            let wrong = wrong(records).unwrap_or_default();
+            assert!(wrong.contains(found), "{records:?}: {wrong}");
+        }
+    }
+
+    /// Of a database that has been crashed, and not recovered.
+    #[test]
+    fn what_has_not_ended_is_found_and_where_redo_begins() {
+        let (setting, disk) = (Setting::default(), SimDisk::new());
+        let db = setting.options().open_on(Arc::new(disk.clone())).unwrap();
+        let mut txn = db.begin().unwrap();
+        let page = txn.allocate_page().unwrap();
+        txn.commit().unwrap();
+        db.flush_pages().unwrap();
+        let changed = db.stats().end_lsn;
+        let mut txn = db.begin().unwrap();
+        txn.insert_record(page, b"new").unwrap();
+        txn.commit().unwrap();
+        db.checkpoint().unwrap();
+        let logged = Logged::read(&disk.crash(&Survivors::None)).unwrap();
+        assert_eq!(logged.redo_lsn, Some(changed));
+        assert!(logged.check_redo(Some(changed)).is_ok());
+        assert!(logged.check_redo(None).is_err());
+        assert!(logged.check_closed(&disk).is_err(), "the page is not written");
+
+        let mut left = db.begin().unwrap();
+        left.insert_record(page, b"left").unwrap();
+        db.checkpoint().unwrap();
+        let violation = Logged::read(&disk.crash(&Survivors::None)).map(drop).unwrap_err();
+        assert!(violation.found.ends_with("has no end record"), "{violation}");
+        left.rollback().unwrap();
+        db.close().unwrap();
+        Logged::read(&disk).unwrap().check_closed(&disk).unwrap();
+    }
 }

@@ -8,6 +8,7 @@
 //!   survivors which those are: every subset of the changes that are not durable
 //!   monitor   watches the order of writes and syncs, whether or not a crash makes it visible
 //!   oracle    recovers a state, and compares it with the model
+//!   logged    what the surviving log must say
 //!   check     crashes inside that recovery, too
 //!   faults    each call fails, and `silent`: lies, or bits rot
 //!   explore   all of it, on all processors, each state once
@@ -23,6 +24,7 @@ mod faults;
 mod harm;
 mod history;
 mod hunt;
+mod logged;
 mod model;
 mod monitor;
 mod numbers;

@@ -4,6 +4,7 @@
 //! 2. What is there is one of the states that may be: every acknowledged commit, each other transaction wholly or
 //!    not at all, and nothing else.
 //! 3. Nothing is left of the transactions that were under way, and no page is ahead of the durable log.
+//!    The log that survived tells each transaction to its end, and each undone update once.
 //! 4. After another crash at once, and recovery, the same is there.
 //! 5. Work goes on: another transaction commits, a checkpoint, a clean close; after reopening all of it is there,
 //!    and every page is sound.
@@ -14,6 +15,7 @@
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
+use super::logged::{Logged, check_closed};
 use super::model::{Change, Expected, Promise, State};
 use super::setting::Setting;
 use crate::db::{Db, Options};
@@ -47,6 +49,8 @@ pub enum Clause {
     State,
     /// No transaction and no page is left in a state that recovery should have ended.
     Settled,
+    /// The surviving log tells each transaction to its end, and redo and truncation go by it.
+    Logged,
     /// Recovering again changes nothing.
     Again,
     /// Work goes on afterwards.
@@ -61,13 +65,14 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Runs,
         Self::Order,
         Self::Asserts,
         Self::Opens,
         Self::State,
         Self::Settled,
+        Self::Logged,
         Self::Again,
         Self::Afterwards,
         Self::Tells,
@@ -85,6 +90,7 @@ impl Clause {
             Self::Opens => "opens",
             Self::State => "state",
             Self::Settled => "settled",
+            Self::Logged => "logged",
             Self::Again => "again",
             Self::Afterwards => "afterwards",
             Self::Tells => "tells",
@@ -104,6 +110,9 @@ impl fmt::Display for Clause {
             Self::State => "what was committed must be there, and nothing else",
             Self::Settled => {
                 "recovery must leave no transaction, and no page ahead of the durable log"
+            }
+            Self::Logged => {
+                "the log must tell each transaction to its end, and each undone update once"
             }
             Self::Again => "recovering again must change nothing",
             Self::Afterwards => "work must go on afterwards",
@@ -232,26 +241,30 @@ pub fn go_on(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()
 }
 
 fn gone_on(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()> {
+    let logged = Logged::read(disk)?;
     if !promise.state.in_doubt().is_empty() {
         let disk = disk.crash(&Survivors::All);
         let decide = |db: &Db, global_id: &[u8]| db.rollback_prepared(global_id);
-        worked_on(setting, &disk, &promise.state, &promise.rolled_back, decide)?;
+        worked_on(setting, &disk, &logged, &promise.state, &promise.rolled_back, decide)?;
     }
     let decide = |db: &Db, global_id: &[u8]| db.commit_prepared(global_id).map(drop);
     let committed = promise.state.clone().without_doubt();
-    worked_on(setting, &disk.crash(&Survivors::All), &promise.state, &committed, decide)
+    let disk = disk.crash(&Survivors::All);
+    worked_on(setting, &disk, &logged, &promise.state, &committed, decide)
 }
 
 /// Recovers again, decides upon all that is in doubt, and goes on working; `state` is there at first, `decided` then.
 fn worked_on(
     setting: &Setting,
     disk: &SimDisk,
+    logged: &Logged,
     state: &State,
     decided: &State,
     decide: impl Fn(&Db, &[u8]) -> Result<()>,
 ) -> Checked<()> {
     let open = || setting.options().open_on(Arc::new(disk.clone()));
     let db = fine(Clause::Again, open())?;
+    logged.check_redo(db.restart_report().redo.from)?;
     let again = fine(Clause::Again, State::of(&db))?;
     if again != *state {
         return violated(Clause::Again, format!("[{again}], and [{state}] before"));
@@ -263,6 +276,7 @@ fn worked_on(
     fine(Clause::Afterwards, work(&db, &mut state))?;
     fine(Clause::Afterwards, db.checkpoint())?;
     fine(Clause::Afterwards, db.close())?;
+    check_closed(disk)?;
     let db = fine(Clause::Afterwards, open())?;
     let found = fine(Clause::Afterwards, State::of(&db))?;
     if found != state {

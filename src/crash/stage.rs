@@ -1,8 +1,8 @@
 //! The stage: the database on which histories begin.
 //!
 //! It was closed. It has pages P1, P2, … with a record for each transaction, filled with dots, and another page that
-//! no history touches. For histories of space the log is about to go on to its next segment, and all pages are in use:
-//! the first allocation makes the file grow.
+//! no history touches. For histories of space the log is about to go on to its next segment. For those of everything
+//! all pages are in use, too: the first allocation makes the file grow.
 
 use super::history::{Bounds, History, MOST_TRANSACTIONS, Step, Vocabulary};
 use super::model::{Expected, Model, State};
@@ -73,12 +73,14 @@ impl Stage {
     pub fn set(setting: Setting, bounds: Bounds) -> Result<Self> {
         // By an engine that keeps all rules.
         let sound = Setting { broken: Broken::default(), ..setting };
-        let is_narrow = matches!(bounds.vocabulary, Vocabulary::Space | Vocabulary::Everything);
-        let more = match is_narrow {
-            true => Self::new(sound, bounds.pages, true, 0)?.room(sound)?,
-            false => 0,
+        let is_full = bounds.vocabulary == Vocabulary::Everything;
+        let more = match bounds.vocabulary {
+            Vocabulary::Space | Vocabulary::Everything => {
+                Self::new(sound, bounds.pages, is_full, 0)?.room(sound)?
+            }
+            Vocabulary::Records | Vocabulary::Outcomes => 0,
         };
-        Self::new(sound, bounds.pages, is_narrow, more)
+        Self::new(sound, bounds.pages, is_full, more)
     }
 
     /// Makes one whose file of pages may be full, and whose log has about so many bytes more than it needs.

@@ -5,7 +5,8 @@
 //! - More: everything up to each moment; only one; all but one; only two and all but two (up to [`MOST_PAIRS`] of
 //!   each); each file alone, and all but it; random ones. Sampling alone is not enough: some faults show only when
 //!   exactly one of hundreds of sectors is kept.
-//! - Where sectors may be torn: each one alone so, with all others kept, with none, and with all before it kept.
+//! - Where sectors may be torn: each one alone so, with all others kept, with none, and with all before it kept; and
+//!   each two of them, with all others kept.
 //! - Where metadata keeps its order, only what respects it.
 //!
 //! Invariant: what was already possible a moment before, with the same outcome expected, is not tried again: each
@@ -113,13 +114,14 @@ fn torn(pending: &[&Pending], power: PowerFailure) -> Vec<BTreeMap<u64, Part>> {
     let mut parts = Vec::new();
     if power.torn >= Torn::PrefixOrSuffix {
         // In the middle, and within the first and the last word: where headers end and records begin.
-        parts.extend([Part::Prefix(half), Part::Suffix(half), Part::Prefix(8), Part::Suffix(8)]);
+        parts.extend([Part::Prefix(half), Part::Suffix(half), Part::Suffix(8)]);
+        parts.extend([Part::Prefix(8), Part::Prefix(12)]);
     }
     if power.torn >= Torn::Garbage {
         parts.push(Part::Garbage { seed: 1 });
     }
     let ordered = power.metadata == Metadata::Ordered;
-    let mut found = Vec::new();
+    let mut found = two_torn(pending, parts.first().copied());
     for (at, sector) in pending.iter().enumerate() {
         if !matches!(sector.kind, PendingKind::Sector { .. }) {
             continue;
@@ -135,6 +137,22 @@ fn torn(pending: &[&Pending], power: PowerFailure) -> Vec<BTreeMap<u64, Part>> {
         }
     }
     found
+}
+
+/// Each two sectors torn, with all other changes.
+fn two_torn(pending: &[&Pending], part: Option<Part>) -> Vec<BTreeMap<u64, Part>> {
+    let Some(part) = part else { return Vec::new() };
+    let is_sector = |pending: &&&Pending| matches!(pending.kind, PendingKind::Sector { .. });
+    let sectors: Vec<u64> = pending.iter().filter(is_sector).map(|sector| sector.id).collect();
+    let pairs = sectors
+        .iter()
+        .enumerate()
+        .flat_map(|(second, id)| sectors[..second].iter().map(move |first| (*first, *id)));
+    let survivors = pairs.take(MOST_PAIRS).map(|(first, second)| {
+        let whole = pending.iter().map(|pending| (pending.id, Part::Whole));
+        whole.chain([(first, part), (second, part)]).collect()
+    });
+    survivors.collect()
 }
 
 #[cfg(test)]

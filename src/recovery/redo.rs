@@ -32,7 +32,7 @@ pub struct Redo {
 }
 
 /// What had to be written again before redo could believe what it reads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MadeDurable {
     pub clean: bool,
     pub tail_rewritten: u64,
@@ -56,12 +56,7 @@ impl Redo {
             master.in_place_only = config.torn_page_protection != TornPageProtection::DoubleWrite;
         })?;
         segments.remove_strangers(segments.geometry().segment_of(analysis.end.get()))?;
-        let mut durable = MadeDurable {
-            clean: analysis.clean,
-            tail_rewritten: 0,
-            pages_rewritten: 0,
-            pages_torn: 0,
-        };
+        let mut durable = MadeDurable { clean: analysis.clean, ..MadeDurable::default() };
         let mut double_write = analysis.double_write;
         if !analysis.clean && !config.broken.is(Sabotage::TailNotRewritten) {
             let (from, to) = (analysis.durable, analysis.end);

@@ -16,7 +16,7 @@ mod broken {
     use std::collections::BTreeMap;
 
     use aries::config::Sabotage;
-    use aries::crash::{Hunted, hunt};
+    use aries::crash::{Clause, Hunted, hunt};
     use aries::{Error, Options};
     use serde_json::Value;
 
@@ -58,6 +58,16 @@ mod broken {
             .collect();
         steps.sort_unstable();
         assert!(steps[steps.len() / 2] <= 3, "the median of the histories' lengths: {steps:?}");
+    }
+
+    /// What is wrong in the log is found there, before anything is lost by it.
+    #[test]
+    fn a_wrong_log_is_found_by_reading_it() {
+        for sabotage in [Sabotage::NoCompensation, Sabotage::ClrPointsAtItsUpdate] {
+            let failure = hunt(sabotage, 2, 2).unwrap().failure.unwrap();
+            let (clause, steps) = (failure.violation.clause, failure.history.0.len());
+            assert_eq!((clause, steps), (Clause::Logged, 2), "{failure:?}");
+        }
     }
 
     #[test]

@@ -3,16 +3,16 @@
 use crate::buffer::{
     BATCH_PAGES, DOUBLE_WRITE_FILE, DOUBLE_WRITE_HEADER, Image, PAGES_FILE, read_batch,
 };
-use crate::db::Outside;
 use crate::disk::{Disk, PendingKind, SimDisk, Survivors};
 use crate::error::Result;
 use crate::ids::{Lsn, PageId};
 use crate::log::{
-    CONTROL_BLOCK, CONTROL_FILE, Epochs, Geometry, LOG_DIRECTORY, MasterRecord, SlotState,
-    read_slot, segment_number,
+    CONTROL_BLOCK, CONTROL_FILE, ControlFile, Epochs, Geometry, LOG_DIRECTORY, MasterRecord,
+    SlotState, read_slot, segment_number,
 };
 use crate::page;
 use crate::record::{self, EndCheckpoint, LogRecord, padded};
+use crate::recovery::LogReader;
 use crate::sync::Arc;
 
 /// Most records are shorter: so many bytes are read first.
@@ -39,13 +39,14 @@ impl Begin {
     /// Reads the log on a disk that no engine has open.
     ///
     /// # Errors
-    /// Those of [`Outside::log`].
+    /// Those of [`ControlFile::open`] and [`LogReader::open`].
     pub fn of(disk: &SimDisk) -> Result<Self> {
-        let outside = Outside::on(Arc::new(disk.crash(&Survivors::All)))?;
-        let (log, master) = (outside.log()?, outside.master());
+        let seen: Arc<dyn Disk> = Arc::new(disk.crash(&Survivors::All));
+        let control = ControlFile::open(seen.as_ref())?;
+        let (log, master) = (LogReader::open(&seen, &control)?, control.master());
         let mut scan = log.scan_on(master.checkpoint_lsn, log.epochs());
         while scan.next_outline()?.is_some() {}
-        let (log_end, oldest) = (scan.position(), outside.control().oldest_required_lsn());
+        let (log_end, oldest) = (scan.position(), control.oldest_required_lsn());
         Ok(Self {
             page_size: master.page_size as usize,
             geometry: Geometry { segment_bytes: master.segment_bytes },
@@ -149,7 +150,8 @@ impl<'b> Durable<'b> {
 
     /// The page as the log makes it, from the latest record that begins it anew.
     fn rebuilt(&self, page: PageId) -> Result<Option<Vec<u8>>> {
-        let log = Outside::on(Arc::new(self.disk.clone()))?.log()?;
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let log = LogReader::open(&disk, &ControlFile::open(disk.as_ref())?)?;
         let (mut scan, mut made) = (log.scan(log.start()), None);
         while let Some((lsn, record)) = scan.next_record()? {
             let Some(change) = record.page_change().filter(|change| change.page == page) else {

@@ -316,6 +316,18 @@ fn smallest(part: &Part, failure: Failure) -> Failure {
     crash::minimised(&shorter).unwrap_or(shorter)
 }
 
+/// When nothing was checked for so long the engine hangs: a history takes milliseconds.
+const HUNG: Duration = Duration::from_secs(60);
+
+fn hung(under_way: &[crash::History]) -> String {
+    let histories: Vec<String> = under_way.iter().map(crash::History::to_string).collect();
+    let seconds = HUNG.as_secs();
+    format!(
+        "aries: nothing came back for {seconds} seconds: the engine hangs in one of these histories, or in a recovery after it:\n  {}",
+        histories.join("\n  ")
+    )
+}
+
 /// Explores, telling how far it is, and stops when the time is up.
 fn run_until(
     explorer: &Explorer,
@@ -330,10 +342,19 @@ fn run_until(
             done.store(true, Ordering::Release);
             failure
         });
-        let mut waiting = Waiting::begin();
+        let (mut waiting, mut last) = (Waiting::begin(), (explorer.progress(), Instant::now()));
         while !done.load(Ordering::Acquire) && !running.is_finished() {
             thread::sleep(Duration::from_millis(20));
             waiting.at(|| told(&explorer.coverage()));
+            let progress = explorer.progress();
+            if progress != last.0 {
+                last = (progress, Instant::now());
+            } else if last.1.elapsed() > HUNG {
+                // Its threads wait for ever, so nobody can wait for them.
+                drop(waiting);
+                eprintln!("{}", hung(&explorer.under_way()));
+                std::process::exit(SOMETHING_WRONG.into());
+            }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 explorer.stop();
             }

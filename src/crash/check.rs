@@ -20,6 +20,7 @@ impl Explorer {
         coverage: &mut Coverage,
         crashes: &mut Vec<Crash>,
     ) -> std::result::Result<(), Violation> {
+        self.tick();
         // What was checked without crashing its recovery is no reason not to crash that now.
         if !self.checked.insert(left.fingerprint ^ of((depth, &left.expected))) {
             return Ok(());

@@ -45,6 +45,10 @@ pub struct Explorer {
     pub(super) recovered: Numbers,
     coverage: Mutex<Coverage>,
     stop: AtomicBool,
+    /// Grows with each state that is checked.
+    checks: AtomicU64,
+    /// The histories that are explored now.
+    under_way: Mutex<Vec<History>>,
     next: AtomicU64,
     failure: Mutex<Option<Failure>>,
 }
@@ -65,6 +69,8 @@ impl Explorer {
             recovered: Numbers::new(),
             coverage: Mutex::new(Coverage { finished: true, ..Coverage::default() }),
             stop: AtomicBool::new(false),
+            checks: AtomicU64::new(0),
+            under_way: Mutex::default(),
             next: AtomicU64::new(0),
             failure: Mutex::new(None),
         })
@@ -80,6 +86,23 @@ impl Explorer {
     #[must_use]
     pub fn coverage(&self) -> Coverage {
         *self.coverage.lock()
+    }
+
+    /// A number that grows as long as something is checked: an engine that hangs keeps it from growing.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        self.checks.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something is checked.
+    pub(super) fn tick(&self) {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The histories that are explored now.
+    #[must_use]
+    pub fn under_way(&self) -> Vec<History> {
+        self.under_way.lock().clone()
     }
 
     /// Ends [`Explorer::run`] early.
@@ -132,10 +155,12 @@ impl Explorer {
                 self.coverage.lock().finished = false;
                 return;
             }
+            self.under_way.lock().push(history.clone());
             let explored = match self.plan.kind {
                 Kind::Crashes | Kind::Long => self.explore(&history),
                 Kind::Faults => self.strike(&history),
             };
+            self.under_way.lock().retain(|other| *other != history);
             if let Err(failure) = explored {
                 self.note(*failure);
                 self.stop();

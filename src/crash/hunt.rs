@@ -34,22 +34,25 @@ mod hunting {
     use super::super::history::{Bounds, MOST_TRANSACTIONS, Vocabulary};
     use super::super::plan::{Kind, Plan};
     use super::super::setting::{Level, Setting};
-    use super::super::shrink::minimised;
+    use super::super::shrink::{minimised, shortened};
     use super::Hunted;
     use crate::config::{Broken, Sabotage, TornPageProtection};
     use crate::disk::SectorSize;
     use crate::error::Result;
+
+    /// So many crashes inside recovery follow one upon the other.
+    const DEPTH: usize = 1;
 
     /// Where a rule is hunted: an exploration, and how long its histories are at most.
     type Ground = (Kind, Level, TornPageProtection, Vocabulary, usize);
 
     /// One after the other, for each length. (Where no copy of a page stands elsewhere, faults in writing it show that
     /// else are healed.)
-    const GROUNDS: [Ground; 10] = {
-        use Kind::{Crashes, Faults};
+    const GROUNDS: [Ground; 11] = {
+        use Kind::{Crashes, Faults, Long};
         use Level::{L0, L1, L3};
         use TornPageProtection::{DoubleWrite, None, PageImages};
-        use Vocabulary::{Outcomes, Records, Space};
+        use Vocabulary::{Everything, Outcomes, Records, Space};
         [
             (Crashes, L0, DoubleWrite, Records, 9),
             (Crashes, L1, DoubleWrite, Records, 9),
@@ -60,7 +63,8 @@ mod hunting {
             (Crashes, L0, DoubleWrite, Space, 9),
             (Crashes, L3, DoubleWrite, Space, 9),
             (Crashes, L1, DoubleWrite, Space, 2),
-            (Faults, L0, DoubleWrite, Records, 2),
+            (Long, L0, DoubleWrite, Everything, 1),
+            (Faults, L0, DoubleWrite, Records, 1),
         ]
     };
 
@@ -82,6 +86,10 @@ mod hunting {
             for length in 0..=steps {
                 for (ground, explorer) in grounds.iter().filter(|(ground, _)| length <= ground.4) {
                     if let Some(failure) = explorer.run(length..=length) {
+                        let failure = match ground.0 {
+                            Kind::Long => shortened(&failure, DEPTH)?,
+                            Kind::Crashes | Kind::Faults => failure,
+                        };
                         let failure = minimised(&failure)?;
                         found = Some((class(ground, failure.crashes.len()), failure));
                         break 'hunt;
@@ -99,7 +107,7 @@ mod hunting {
         let sound = level.setting(protection, SectorSize::Bytes512);
         let setting = Setting { broken: Broken::rule(sabotage), ..sound };
         let bounds = Bounds { transactions: MOST_TRANSACTIONS, pages: 2, vocabulary };
-        let plan = Plan { setting, bounds, kind, depth: 1, shard: 0, shards: 1, threads };
+        let plan = Plan { setting, bounds, kind, depth: DEPTH, shard: 0, shards: 1, threads };
         // What the monitor sees without a crash is another question.
         Ok(Explorer::new(plan)?.without_monitor())
     }
@@ -109,6 +117,7 @@ mod hunting {
         let (level, protection) = (level.name(), protection.name());
         let place = match (kind, crashes) {
             (Kind::Faults, _) => "a fault of the disk",
+            (Kind::Long, _) => "a long history",
             (_, 0) => "before any crash",
             (_, 1) => "a crash of the history",
             _ => "a crash inside recovery",

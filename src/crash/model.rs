@@ -22,6 +22,9 @@ use crate::ids::{PageId, SlotId};
 use crate::page::{self, PageKind, PageState, SlotState};
 use crate::sync::Arc;
 
+/// A record that histories leave alone. Its first byte may change.
+pub const SPARE: &[u8] = b"spare";
+
 /// Pages in use, with the records of each.
 type Pages = BTreeMap<PageId, BTreeMap<SlotId, Vec<u8>>>;
 
@@ -85,10 +88,14 @@ impl State {
         self.pages.iter().find_map(|(page, records)| Some((*page, *records.keys().next()?)))
     }
 
-    /// The last page in use that has a record, and that record's slot: histories leave it alone.
+    /// Where the record is that histories leave alone: it ends as [`SPARE`] does.
     #[must_use]
     pub fn spare_record(&self) -> Option<(PageId, SlotId)> {
-        self.pages.iter().rev().find_map(|(page, records)| Some((*page, *records.keys().next()?)))
+        let is_spare = |bytes: &Vec<u8>| bytes.len() == SPARE.len() && bytes[1..] == SPARE[1..];
+        self.pages.iter().find_map(|(page, records)| {
+            let (slot, _) = records.iter().find(|(_, bytes)| is_spare(bytes))?;
+            Some((*page, *slot))
+        })
     }
 
     /// The global ids of the transactions in doubt.

@@ -253,6 +253,7 @@ impl Explorer {
         reach: &Reach,
         kind: FaultKind,
     ) -> Checked<Verdict> {
+        self.tick();
         let options = self.plan.setting.options();
         guarded(|| {
             let opened = options.open_on(Arc::new(disk.crash(&Survivors::All)));
@@ -264,19 +265,18 @@ impl Explorer {
             if expected.iter().any(|promise| promise.state == state) {
                 return Ok(Verdict::Harmless);
             }
-            let only_there = |pages: &BTreeSet<PageId>| {
+            let only_on = |pages: &BTreeSet<PageId>, promises: &[Promise]| {
+                let differ = |promise: &Promise| promise.state.differences(&state);
+                // The space map says of all pages whether they are there.
                 pages.contains(&PageId(0))
-                    || expected
-                        .iter()
-                        .any(|promise| promise.state.differences(&state).is_subset(pages))
+                    || promises.iter().any(|promise| differ(promise).is_subset(pages))
             };
             let out_of_reach = match reach {
                 Reach::Nothing => false,
-                Reach::Pages(pages) => only_there(pages),
+                Reach::Pages(pages) => only_on(pages, expected),
                 Reach::Log { from, witnessed } => {
                     let ahead = pages_ahead(disk, self.plan.setting.page_size(), *from);
-                    let differ = |promise: &Promise| promise.state.differences(&state);
-                    from >= witnessed && past.iter().any(|past| differ(past).is_subset(&ahead))
+                    from >= witnessed && only_on(&ahead, past)
                 }
             };
             if out_of_reach {

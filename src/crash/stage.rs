@@ -5,7 +5,7 @@
 //! all pages are in use, too: the first allocation makes the file grow.
 
 use super::history::{Bounds, History, MOST_TRANSACTIONS, Step, Vocabulary};
-use super::model::{Expected, Model, State};
+use super::model::{Expected, Model, SPARE, State};
 use super::monitor::Claim;
 use super::setting::{SEGMENT_BYTES, Setting};
 use super::world::World;
@@ -102,7 +102,7 @@ impl Stage {
         db.flush_pages()?;
         // Written last, and alone: so the newest double-write batch has none of the others.
         let mut txn = db.begin()?;
-        let slot = txn.insert_record(spare, b"spare")?;
+        let slot = txn.insert_record(spare, SPARE)?;
         txn.commit()?;
         let end = db.stats().end_lsn.get() + more;
         let mut byte = 0;

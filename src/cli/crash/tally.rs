@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::output::{lines, table};
 use super::failure;
-use crate::crash::{Coverage, Failure, Level, Plan, Struck};
+use crate::crash::{Coverage, Failure, Kind, Level, Plan, Struck};
 use crate::demo::{counted, grouped};
 use crate::disk::FaultKind;
 
@@ -20,6 +20,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Whether nothing was left out. Of random histories there are always more.
+    fn is_complete(&self) -> bool {
+        self.coverage.is_complete() && self.plan.kind != Kind::Long
+    }
+
     /// Its line of JSON.
     pub fn to_json(&self, failed: Option<&Failure>) -> Value {
         let Coverage { histories, points, sampled_points, ways, states, .. } = self.coverage;
@@ -46,7 +51,7 @@ impl Tally {
             "recovered": recovered,
             "faults": faults(&self.coverage),
             "finished": finished,
-            "complete": self.coverage.is_complete(),
+            "complete": self.is_complete(),
             "seconds": self.took.as_secs_f64(),
             "failure": failed.map(failure::to_json),
         })
@@ -104,7 +109,7 @@ fn rows(tallies: &[Tally]) -> Vec<Row<'_>> {
         };
         row.sum.add(&tally.coverage);
         let is_next = row.complete.is_none_or(|steps| steps + 1 == tally.steps);
-        if tally.coverage.is_complete() && row.sampled.is_none() && is_next {
+        if tally.is_complete() && row.sampled.is_none() && is_next {
             row.complete = Some(tally.steps);
         } else {
             row.sampled = Some(tally.steps);

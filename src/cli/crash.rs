@@ -233,6 +233,7 @@ impl Explore {
             bounds,
             kind,
             depth: self.depth.into(),
+            kills: true,
             shard,
             shards,
             threads: self.threads.unwrap_or(processors),

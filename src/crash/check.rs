@@ -77,7 +77,7 @@ impl Explorer {
                 .map(drop)
                 .map_err(|violation| crash(crashes, violation));
         }
-        let probe = Probe::new(&left.disk.kill(), depth > 1);
+        let probe = Probe::new(&left.disk.kill(), self.plan.kills && depth > 1);
         probe.expect(Arc::clone(&left.expected));
         let (options, watched) = (self.plan.setting.options(), probe.watched(None::<Arc<Monitor>>));
         live_on(&options, watched, &left.expected, &|expected| probe.expect(expected))
@@ -101,7 +101,7 @@ impl Explorer {
         coverage: &mut Coverage,
     ) -> Checked<Vec<Left<Expected>>> {
         let disk = disk.crash(&Survivors::All);
-        let probe = Probe::new(&disk, depth > 1);
+        let probe = Probe::new(&disk, self.plan.kills && depth > 1);
         probe.expect(Arc::clone(expected));
         let begin = self.begin.as_ref().map(|_| Begin::of(&disk)).transpose();
         let monitor =

@@ -35,7 +35,7 @@ mod hunting {
     use super::super::plan::{Kind, Plan};
     use super::super::setting::{Level, Setting};
     use super::super::shrink::{minimised, shortened};
-    use super::Hunted;
+    use super::{Failure, Hunted};
     use crate::config::{Broken, Sabotage, TornPageProtection};
     use crate::disk::SectorSize;
     use crate::error::Result;
@@ -43,84 +43,117 @@ mod hunting {
     /// So many crashes inside recovery follow one upon the other.
     const DEPTH: usize = 1;
 
-    /// Where a rule is hunted: an exploration, and how long its histories are at most.
-    type Ground = (Kind, Level, TornPageProtection, Vocabulary, usize);
+    /// Where a rule is hunted.
+    #[derive(Clone, Copy)]
+    struct Ground {
+        kind: Kind,
+        level: Level,
+        protection: TornPageProtection,
+        vocabulary: Vocabulary,
+        kills: bool,
+        /// How long histories are at most.
+        most: usize,
+    }
 
-    /// One after the other, for each length. (Where no copy of a page stands elsewhere, faults in writing it show that
-    /// else are healed.)
-    const GROUNDS: [Ground; 11] = {
+    /// All grounds, the plainest lessons first: the power fails, a process dies, long histories, faults of the disk. (Where
+    /// no copy of a page stands elsewhere, faults in writing it show that else are healed.)
+    fn grounds(neutral: bool) -> [Vec<Ground>; 4] {
         use Kind::{Crashes, Faults, Long};
         use Level::{L0, L1, L3};
         use TornPageProtection::{DoubleWrite, None, PageImages};
         use Vocabulary::{Everything, Outcomes, Records, Space};
+        let of = |kind, level, protection, vocabulary, most| Ground {
+            kind,
+            level,
+            protection,
+            vocabulary,
+            kills: false,
+            most,
+        };
+        let killed = |ground| Ground { kills: true, ..ground };
         [
-            (Crashes, L0, DoubleWrite, Records, 9),
-            (Crashes, L1, DoubleWrite, Records, 9),
-            (Crashes, L1, PageImages, Records, 9),
-            (Crashes, L0, None, Records, 9),
-            (Crashes, L3, DoubleWrite, Records, 9),
-            (Crashes, L0, DoubleWrite, Outcomes, 9),
-            (Crashes, L0, DoubleWrite, Space, 9),
-            (Crashes, L3, DoubleWrite, Space, 9),
-            (Crashes, L1, DoubleWrite, Space, 2),
-            (Long, L0, DoubleWrite, Everything, 1),
-            (Faults, L0, DoubleWrite, Records, 1),
+            vec![
+                // One rule takes four steps; where none is broken, three will do.
+                of(Crashes, L0, DoubleWrite, Records, if neutral { 3 } else { 4 }),
+                of(Crashes, L1, DoubleWrite, Records, 3),
+                of(Crashes, L1, PageImages, Records, 3),
+                of(Crashes, L0, None, Records, 3),
+                of(Crashes, L3, DoubleWrite, Records, 3),
+                of(Crashes, L0, DoubleWrite, Outcomes, 3),
+                of(Crashes, L0, DoubleWrite, Space, 3),
+                of(Crashes, L3, DoubleWrite, Space, 3),
+                of(Crashes, L1, DoubleWrite, Space, 2),
+            ],
+            vec![
+                killed(of(Crashes, L0, DoubleWrite, Records, 2)),
+                killed(of(Crashes, L0, DoubleWrite, Outcomes, 2)),
+                killed(of(Crashes, L0, DoubleWrite, Space, 2)),
+            ],
+            vec![killed(of(Long, L0, DoubleWrite, Everything, 1))],
+            vec![of(Faults, L0, DoubleWrite, Records, 1)],
         ]
-    };
+    }
 
     /// Hunts a broken rule: histories of up to so many steps, the shorter ones first, on each kind of disk.
     ///
     /// # Errors
     /// None but those of a broken engine.
     pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> Result<Hunted> {
-        let explorers: Result<Vec<(Ground, Explorer)>> = GROUNDS
-            .into_iter()
-            .map(|ground| Ok((ground, explorer(sabotage, ground, threads)?)))
-            .collect();
-        let explorers = explorers?;
-        let mut found = None;
-        // Faults come last: where the power failing shows a rule broken, that is the plainer lesson.
-        let (faults, crashes): (Vec<_>, Vec<_>) =
-            explorers.iter().partition(|(ground, _)| ground.0 == Kind::Faults);
-        'hunt: for grounds in [crashes, faults] {
-            for length in 0..=steps {
-                for (ground, explorer) in grounds.iter().filter(|(ground, _)| length <= ground.4) {
-                    if let Some(failure) = explorer.run(length..=length) {
-                        let failure = match ground.0 {
-                            Kind::Long => shortened(&failure, DEPTH)?,
-                            Kind::Crashes | Kind::Faults => failure,
-                        };
-                        let failure = minimised(&failure)?;
-                        found = Some((class(ground, failure.crashes.len()), failure));
-                        break 'hunt;
-                    }
+        let mut states = 0;
+        for grounds in grounds(sabotage.is_neutral()) {
+            let explorers: Result<Vec<(Ground, Explorer)>> = grounds
+                .into_iter()
+                .map(|ground| Ok((ground, explorer(sabotage, ground, threads)?)))
+                .collect();
+            let explorers = explorers?;
+            let found = find(&explorers, steps);
+            states += explorers.iter().map(|(_, explorer)| explorer.coverage().states).sum::<u64>();
+            if let Some((ground, failure)) = found {
+                let failure = match ground.kind {
+                    Kind::Long => shortened(&failure, DEPTH)?,
+                    Kind::Crashes | Kind::Faults => failure,
+                };
+                let failure = minimised(&failure)?;
+                let class = class(&ground, &failure);
+                return Ok(Hunted { sabotage, failure: Some(failure), class, states });
+            }
+        }
+        Ok(Hunted { sabotage, failure: None, class: String::new(), states })
+    }
+
+    fn find(explorers: &[(Ground, Explorer)], steps: usize) -> Option<(Ground, Failure)> {
+        for length in 0..=steps {
+            for (ground, explorer) in explorers.iter().filter(|(ground, _)| length <= ground.most) {
+                if let Some(failure) = explorer.run(length..=length) {
+                    return Some((*ground, failure));
                 }
             }
         }
-        let states = explorers.iter().map(|(_, explorer)| explorer.coverage().states).sum();
-        let (class, failure) = found.unzip();
-        Ok(Hunted { sabotage, failure, class: class.unwrap_or_default(), states })
+        None
     }
 
     fn explorer(sabotage: Sabotage, ground: Ground, threads: usize) -> Result<Explorer> {
-        let (kind, level, protection, vocabulary, _) = ground;
+        let Ground { kind, level, protection, vocabulary, kills, .. } = ground;
         let sound = level.setting(protection, SectorSize::Bytes512);
         let setting = Setting { broken: Broken::rule(sabotage), ..sound };
         let bounds = Bounds { transactions: MOST_TRANSACTIONS, pages: 2, vocabulary };
-        let plan = Plan { setting, bounds, kind, depth: DEPTH, shard: 0, shards: 1, threads };
+        let plan =
+            Plan { setting, bounds, kind, depth: DEPTH, kills, shard: 0, shards: 1, threads };
         // What the monitor sees without a crash is another question.
         Ok(Explorer::new(plan)?.without_monitor())
     }
 
-    fn class(ground: &Ground, crashes: usize) -> String {
-        let (kind, level, protection, vocabulary, _) = ground;
+    fn class(ground: &Ground, failure: &Failure) -> String {
+        let Ground { kind, level, protection, vocabulary, .. } = ground;
         let (level, protection) = (level.name(), protection.name());
-        let place = match (kind, crashes) {
+        let is_killed = failure.crashes.iter().any(|crash| crash.survivors.is_none());
+        let place = match (kind, failure.crashes.len()) {
             (Kind::Faults, _) => "a fault of the disk",
             (Kind::Long, _) => "a long history",
-            (_, 0) => "before any crash",
-            (_, 1) => "a crash of the history",
-            _ => "a crash inside recovery",
+            (Kind::Crashes, 0) => "before any crash",
+            (Kind::Crashes, _) if is_killed => "a process that dies",
+            (Kind::Crashes, 1) => "a crash of the history",
+            (Kind::Crashes, _) => "a crash inside recovery",
         };
         format!("{level}, {protection}, {}, {place}", vocabulary.name())
     }

@@ -203,6 +203,7 @@ pub fn live_on(
 
 fn opened(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<(Db, Promise)> {
     let db = fine(Clause::Opens, options.open_on(disk))?;
+    db.never_wait();
     let state = fine(Clause::State, State::of(&db))?;
     let Some(kept) = expected.iter().find(|promise| promise.state == state) else {
         let possible: Vec<String> =
@@ -264,6 +265,7 @@ fn worked_on(
 ) -> Checked<()> {
     let open = || setting.options().open_on(Arc::new(disk.clone()));
     let db = fine(Clause::Again, open())?;
+    db.never_wait();
     logged.check_redo(db.restart_report().redo.from)?;
     let again = fine(Clause::Again, State::of(&db))?;
     if again != *state {

@@ -47,6 +47,8 @@ pub struct Plan {
     pub kind: Kind,
     /// How many crashes inside recovery follow one upon the other.
     pub depth: usize,
+    /// Whether the process may also die alone, while the power stays (as long as a crash inside recovery may follow).
+    pub kills: bool,
     /// The part of all histories: this one …
     pub shard: u64,
     /// … of so many.

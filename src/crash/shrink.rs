@@ -40,7 +40,7 @@ pub fn shortened(failure: &Failure, depth: usize) -> Result<Failure> {
 fn fails(failure: &Failure, history: History, depth: usize) -> Result<Option<Failure>> {
     let Failure { setting, bounds, .. } = *failure;
     let (kind, shard, shards, threads) = (Kind::Long, 0, 1, 1);
-    let plan = Plan { setting, bounds, kind, depth, shard, shards, threads };
+    let plan = Plan { setting, bounds, kind, depth, kills: true, shard, shards, threads };
     Ok(Explorer::new(plan)?.explore(&history).err().map(|failure| *failure))
 }
 

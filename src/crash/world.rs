@@ -50,6 +50,7 @@ struct Active {
 impl World {
     /// Nothing has been done yet.
     pub fn new(db: Db, old_pages: Vec<PageId>, model: Model) -> Self {
+        db.never_wait();
         let (txns, checkpoint, new_pages) = (Default::default(), None, Vec::new());
         let claims = Vec::new();
         Self { txns, checkpoint, old_pages, new_pages, model, claims, steps: 0, db }

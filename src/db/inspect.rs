@@ -69,6 +69,12 @@ impl Db {
         self.shared.engine.transactions.locks().snapshot()
     }
 
+    /// From now on no transaction waits for a lock, but gets an error: one thread does the work of all of them, and would
+    /// wait for itself.
+    pub(crate) fn never_wait(&self) {
+        self.shared.engine.transactions.locks().stop("one thread would wait for itself");
+    }
+
     /// The master record in the control file.
     #[must_use]
     pub fn master_record(&self) -> MasterRecord {

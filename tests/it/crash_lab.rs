@@ -3,14 +3,23 @@
 
 use aries::config::{LogBlock, TornPageProtection};
 use aries::crash::{
-    Bounds, Clause, Coverage, Explorer, Failure, Fate, Kind, Line, Plan, Setting, Vocabulary,
-    minimised, replay,
+    Bounds, Clause, Coverage, Explorer, Failure, Fate, Kind, Level, Line, Plan, Setting, Struck,
+    Vocabulary, minimised, replay,
 };
-use aries::disk::{Metadata, Part, PowerFailure, SectorSize, Torn};
+use aries::disk::{FaultKind, Metadata, Part, PowerFailure, SectorSize, Torn};
 
 fn plan(setting: Setting, depth: usize) -> Plan {
     let bounds = Bounds { transactions: 3, pages: 2, vocabulary: Vocabulary::Records };
-    Plan { setting, bounds, kind: Kind::Crashes, depth, shard: 0, shards: 1, threads: 2 }
+    Plan {
+        setting,
+        bounds,
+        kind: Kind::Crashes,
+        depth,
+        kills: true,
+        shard: 0,
+        shards: 1,
+        threads: 2,
+    }
 }
 
 fn explore(plan: Plan, steps: usize) -> (Option<Failure>, Coverage) {
@@ -57,6 +66,63 @@ fn short_histories_survive_every_crash_on_every_disk() {
         assert!(coverage.finished && coverage.histories == 58, "{coverage:?}");
         assert!(coverage.states >= 100 && coverage.nested > coverage.states / 2, "{coverage:?}");
     }
+}
+
+/// Pages that come and go, a log that goes on to its next segment, transactions in doubt, deferred commits; and
+/// processes that die while the power stays.
+#[test]
+fn space_and_outcomes_survive_every_crash() {
+    for vocabulary in [Vocabulary::Space, Vocabulary::Outcomes] {
+        for level in [Level::L0, Level::L1, Level::L3] {
+            let setting = level.setting(TornPageProtection::DoubleWrite, SectorSize::Bytes512);
+            let mut plan = plan(setting, 1);
+            plan.bounds.vocabulary = vocabulary;
+            let (failure, coverage) = explore(plan, 2);
+            assert_eq!(failure, None, "{}, {}", level.name(), vocabulary.name());
+            assert!(coverage.is_complete(), "{coverage:?}");
+            assert!(coverage.states > 200 && coverage.killed > 20, "{coverage:?}");
+        }
+    }
+}
+
+/// Each call fails, once and for ever after, or does only a part; writes are lost or land elsewhere; bits rot.
+#[test]
+fn faults_of_the_disk_are_survived_told_or_out_of_reach() {
+    for protection in [TornPageProtection::DoubleWrite, TornPageProtection::PageImages] {
+        let setting = Level::L0.setting(protection, SectorSize::Bytes512);
+        let (failure, coverage) = explore(Plan { kind: Kind::Faults, ..plan(setting, 1) }, 1);
+        assert_eq!(failure, None, "{}", protection.name());
+        let struck = FaultKind::ALL.iter().zip(coverage.struck);
+        for (kind, Struck { runs, harmless, noticed, limits }) in struck {
+            assert_eq!(harmless + noticed + limits, runs, "{kind:?}");
+            match kind {
+                FaultKind::PowerOff => {
+                    assert_eq!(runs, 0, "the power is what all the rest is about")
+                }
+                FaultKind::InputOutputError | FaultKind::DiskFull => {
+                    assert!(noticed > 200 && limits == 0, "{kind:?}: {noticed}, {limits}");
+                }
+                FaultKind::ShortRead | FaultKind::ShortWrite => {
+                    assert!(harmless > 50 && noticed + limits == 0, "{kind:?}: {harmless}");
+                }
+                FaultKind::StaleRead => assert!(runs > 50, "{runs}"),
+                _ => assert!(harmless > 50 && noticed > 10 && limits > 10, "{kind:?}"),
+            }
+        }
+    }
+}
+
+/// Random histories of all steps there are, on a log and in a file that are full, with each crash at each moment.
+#[test]
+fn long_histories_survive_their_crashes() {
+    let setting = Level::L0.setting(TornPageProtection::DoubleWrite, SectorSize::Bytes512);
+    let mut plan = Plan { kind: Kind::Long, shards: 5, ..plan(setting, 1) };
+    plan.bounds.vocabulary = Vocabulary::Everything;
+    let explorer = Explorer::new(plan).unwrap();
+    assert_eq!(explorer.run(1..=2), None);
+    let coverage = explorer.coverage();
+    assert_eq!(coverage.histories, 20, "a fifth of fifty of each length");
+    assert!(coverage.states > 1_000, "{coverage:?}");
 }
 
 /// A page that is torn in place, with nothing to make it whole; a log whose durable block is written again, on a

@@ -72,6 +72,7 @@ mod broken {
             bounds: BOUNDS,
             kind: Kind::Crashes,
             depth: 0,
+            kills: true,
             shard: 0,
             shards: 1,
             threads: 2,

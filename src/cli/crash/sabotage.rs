@@ -22,7 +22,7 @@ pub struct Arguments {
     #[arg(long, requires = "name", conflicts_with = "json")]
     explain: bool,
     /// Most steps of a history
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(0..=6))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=6))]
     steps: u16,
     /// Print an array of JSON objects
     #[arg(long)]

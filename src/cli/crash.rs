@@ -101,7 +101,8 @@ struct Explore {
     /// Most pages of a history
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=MOST_PAGES as u64))]
     pages: u64,
-    /// Which kind of exploration: crashes, faults (of the disk, each at each call), long (random histories)
+    /// Which kind of exploration: crashes; faults (of the disk, each at each call, in histories one step shorter); long (ten
+    /// random histories of all steps, eight times as long)
     #[arg(long, value_parser = kind)]
     kind: Vec<Kind>,
     /// What the disk may do when the power fails: L0 sectors in any order, L1 and torn, L2 and garbage, L3 names and lengths in any order
@@ -192,6 +193,17 @@ fn or_all<T: Clone>(named: &[T], all: &[T]) -> Vec<T> {
     if named.is_empty() { all.to_vec() } else { named.to_vec() }
 }
 
+impl Part {
+    /// How long its histories are when those of crashes have so many steps. There are many faults to each step.
+    fn length(&self, steps: usize) -> Option<usize> {
+        match self.plan.kind {
+            Kind::Crashes => Some(steps),
+            Kind::Faults => steps.checked_sub(1),
+            Kind::Long => Some(steps).filter(|steps| *steps > 0),
+        }
+    }
+}
+
 impl Explore {
     fn parts(&self) -> anyhow::Result<Vec<Part>> {
         let protections = [TornPageProtection::DoubleWrite, TornPageProtection::PageImages];
@@ -252,7 +264,7 @@ fn explore(arguments: &Explore) -> anyhow::Result<u8> {
     let (mut tallies, mut output) = (Vec::new(), Output::new());
     let mut failed = None;
     'all: for steps in 0..=usize::from(arguments.steps) {
-        for part in &parts {
+        for (part, steps) in parts.iter().filter_map(|part| Some((part, part.length(steps)?))) {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break 'all;
             }

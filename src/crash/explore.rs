@@ -31,7 +31,7 @@ use crate::error::Result;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 /// Random histories of each length.
-const RANDOM: u64 = 50;
+const RANDOM: u64 = 10;
 
 /// An exploration under way.
 pub struct Explorer {

@@ -111,6 +111,19 @@ impl State {
         self
     }
 
+    /// Records that are there in both, and differ.
+    #[must_use]
+    pub fn changed_since(&self, other: &Self) -> Vec<(PageId, SlotId)> {
+        let all = self.pages.iter().flat_map(|(page, records)| {
+            records.iter().map(move |(slot, bytes)| (*page, *slot, bytes))
+        });
+        let changed = |(page, slot, bytes): (PageId, SlotId, &Vec<u8>)| {
+            let old = other.record(page, slot)?;
+            (old != &bytes[..]).then_some((page, slot))
+        };
+        all.filter_map(changed).collect()
+    }
+
     /// Pages on which the two differ.
     #[must_use]
     pub fn differences(&self, other: &Self) -> BTreeSet<PageId> {

@@ -21,7 +21,7 @@ use super::setting::Setting;
 use crate::db::{Db, Options};
 use crate::disk::{Disk, SimDisk, Survivors};
 use crate::error::{Error, Result};
-use crate::page;
+use crate::page::{self, PageState};
 use crate::sync::Arc;
 use crate::tables::TransactionState;
 
@@ -222,7 +222,13 @@ fn settled(db: &Db) -> Checked<()> {
     }
     let durable = db.stats().flushed_lsn;
     for number in 0..db.stats().pages {
-        let guard = fine(Clause::Settled, db.fix_page(crate::ids::PageId(number)))?;
+        let page = crate::ids::PageId(number);
+        if let Some(PageState::FreePending(txn)) = fine(Clause::Settled, db.page_state(page))?
+            && table.get(txn).is_none()
+        {
+            return violated(Clause::Settled, format!("{page} is still being freed by {txn}"));
+        }
+        let guard = fine(Clause::Settled, db.fix_page(page))?;
         if let Some(page_lsn) = page::page_lsn(guard.bytes()).filter(|lsn| *lsn >= durable) {
             let found =
                 format!("P{number} has pageLSN {page_lsn}, the log is durable to {durable}");
@@ -245,6 +251,7 @@ fn gone_on(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()> 
     let logged = Logged::read(disk)?;
     if !promise.state.in_doubt().is_empty() {
         let disk = disk.crash(&Survivors::All);
+        locked(setting, &disk, promise)?;
         let decide = |db: &Db, global_id: &[u8]| db.rollback_prepared(global_id);
         worked_on(setting, &disk, &logged, &promise.state, &promise.rolled_back, decide)?;
     }
@@ -252,6 +259,21 @@ fn gone_on(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()> 
     let committed = promise.state.clone().without_doubt();
     let disk = disk.crash(&Survivors::All);
     worked_on(setting, &disk, &logged, &promise.state, &committed, decide)
+}
+
+/// Nobody may see what is in doubt: its locks are held again.
+fn locked(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()> {
+    let disk = disk.crash(&Survivors::All);
+    let db = fine(Clause::Again, setting.options().open_on(Arc::new(disk)))?;
+    db.never_wait();
+    for (page, slot) in promise.state.changed_since(&promise.rolled_back) {
+        let mut txn = fine(Clause::Settled, db.begin())?;
+        if let Ok(seen) = txn.read_record(page, slot) {
+            let found = format!("{page}.{slot} is in doubt, and others see {seen:?}");
+            return violated(Clause::Settled, found);
+        }
+    }
+    Ok(())
 }
 
 /// Recovers again, decides upon all that is in doubt, and goes on working; `state` is there at first, `decided` then.
@@ -270,6 +292,9 @@ fn worked_on(
     let again = fine(Clause::Again, State::of(&db))?;
     if again != *state {
         return violated(Clause::Again, format!("[{again}], and [{state}] before"));
+    }
+    if !state.in_doubt().is_empty() {
+        fine(Clause::Afterwards, db.checkpoint())?;
     }
     for global_id in state.in_doubt() {
         fine(Clause::Afterwards, decide(&db, global_id))?;

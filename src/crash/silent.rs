@@ -3,7 +3,8 @@
 //! The right answer must come, or an error that names a page, an LSN or a file. Where nothing could tell, it is counted
 //! as a known limit, and only there:
 //!
-//! - what was never written to a page, or read there, can be wrong on that page alone;
+//! - what was never written to a page, or read there, can be wrong on that page alone, and only if no later record of
+//!   the page is redone: that names the page's LSN before;
 //! - the end of the log can be missing, where no later record and no clean close bears witness that it had been
 //!   durable: then what is there was there at some time before. Pages that were written meanwhile can be ahead of it.
 //!   (They bear witness, too, but only if restart reads them before the log goes on.)
@@ -15,7 +16,7 @@ use super::faults::{Called, Calls, Nobody, perform};
 use super::harm::{Harm, Struck, faults_at, tells_of};
 use super::history::History;
 use super::model::{Expected, Promise, State};
-use super::oracle::{Checked, Clause, guarded, violated};
+use super::oracle::{Checked, Clause, fine, guarded, violated};
 use super::plan::{Coverage, Crash, Failure};
 use super::setting::SEGMENT_BYTES;
 use super::stage::Watch;
@@ -273,7 +274,10 @@ impl Explorer {
             };
             let out_of_reach = match reach {
                 Reach::Nothing => false,
-                Reach::Pages(pages) => only_on(pages, expected),
+                Reach::Pages(pages) => {
+                    let chained = guarded(|| fine(Clause::Noticed, chained(disk)))?;
+                    only_on(&pages.difference(&chained).copied().collect(), expected)
+                }
                 Reach::Log { from, witnessed } => {
                     let ahead = pages_ahead(disk, self.plan.setting.page_size(), *from);
                     from >= witnessed && only_on(&ahead, past)
@@ -299,6 +303,21 @@ fn witnesses(disk: &SimDisk) -> Result<Witnesses> {
     }
     let clean_end = outside.master().clean_end_lsn.map_or(0, |lsn| lsn.get());
     Ok(Witnesses { clean_end, records })
+}
+
+/// Pages that restart changes, and so looks at: the log behind the checkpoint has a record of each, which names the page's
+/// LSN before.
+fn chained(disk: &SimDisk) -> Result<BTreeSet<PageId>> {
+    let log = Outside::on(Arc::new(disk.crash(&Survivors::All)))?.log()?;
+    let checkpoint_lsn = log.master().checkpoint_lsn;
+    let mut scan = log.scan(checkpoint_lsn);
+    let mut pages = BTreeSet::new();
+    while let Some((lsn, record)) = scan.next_record()? {
+        pages.extend(
+            record.page_change().filter(|_| lsn > checkpoint_lsn).map(|change| change.page),
+        );
+    }
+    Ok(pages)
 }
 
 /// Pages that are ahead of the log when it ends at this byte.

@@ -1,8 +1,8 @@
 //! The stage: the database on which histories begin.
 //!
 //! It was closed. It has pages P1, P2, … with a record for each transaction, filled with dots, and another page that
-//! no history touches. For histories of space the log is about to go on to its next segment. For those of everything
-//! all pages are in use, too: the first allocation makes the file grow.
+//! no history touches. For all histories but those of records the log is about to go on to its next segment. For those of
+//! everything all pages are in use, too: the first allocation makes the file grow.
 
 use super::history::{Bounds, History, MOST_TRANSACTIONS, Step, Vocabulary};
 use super::model::{Expected, Model, SPARE, State};
@@ -75,10 +75,10 @@ impl Stage {
         let sound = Setting { broken: Broken::default(), ..setting };
         let is_full = bounds.vocabulary == Vocabulary::Everything;
         let more = match bounds.vocabulary {
-            Vocabulary::Space | Vocabulary::Everything => {
+            Vocabulary::Space | Vocabulary::Outcomes | Vocabulary::Everything => {
                 Self::new(sound, bounds.pages, is_full, 0)?.room(sound)?
             }
-            Vocabulary::Records | Vocabulary::Outcomes => 0,
+            Vocabulary::Records => 0,
         };
         Self::new(sound, bounds.pages, is_full, more)
     }

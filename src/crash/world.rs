@@ -115,6 +115,9 @@ impl World {
             Action::NestedInsert(_) | Action::NestedAllocate(_) | Action::NestedFree(_) => {
                 self.nested(number, action, expect)
             }
+            Action::UndoneUpdate(_) | Action::UndoneAllocate(_) | Action::UndoneFree(_) => {
+                self.undone(number, action)
+            }
             Action::Savepoint => {
                 let active = self.active(number)?;
                 active.savepoint = Some((active.txn.savepoint()?, active.changes.len()));
@@ -220,6 +223,20 @@ impl World {
         active.txn.free_page(page)?;
         active.changes.push(Change::Freed(page));
         Ok(())
+    }
+
+    /// Does something and rolls it back, to where it was before.
+    fn undone(&mut self, number: usize, action: Action) -> Result<()> {
+        let active = self.active(number)?;
+        let (savepoint, changes) = (active.txn.savepoint()?, active.changes.len());
+        match action {
+            Action::UndoneUpdate(page) => self.update(number, page)?,
+            Action::UndoneFree(page) => self.free(number, page)?,
+            _ => self.allocate(number)?,
+        }
+        let active = self.active(number)?;
+        active.changes.truncate(changes);
+        active.txn.rollback_to(savepoint)
     }
 
     /// Reads the records of all that have ended: nobody holds a lock on them.

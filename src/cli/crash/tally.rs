@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::output::{lines, table};
 use super::failure;
-use crate::crash::{Coverage, Failure, Kind, Level, Plan, Struck};
+use crate::crash::{Coverage, Failure, Kind, LONGER, Level, Plan, Struck};
 use crate::demo::{counted, grouped};
 use crate::disk::FaultKind;
 
@@ -35,7 +35,7 @@ impl Tally {
             "protection": self.plan.setting.protection.name(),
             "vocabulary": self.plan.bounds.vocabulary.name(),
             "sector": self.plan.setting.power.sector.bytes(),
-            "steps": self.steps,
+            "steps": self.steps * if self.plan.kind == Kind::Long { LONGER } else { 1 },
             "transactions": self.plan.bounds.transactions,
             "pages": self.plan.bounds.pages,
             "depth": self.plan.depth,
@@ -122,7 +122,8 @@ impl Row<'_> {
     /// What was covered, and how: complete and sampled are never mixed.
     fn extent(&self) -> String {
         let complete = self.complete.map(|steps| format!("complete to {}", counted(steps, "step")));
-        let sampled = self.sampled.map(|steps| format!("sampled at {steps}"));
+        let longer = if self.first.plan.kind == Kind::Long { LONGER } else { 1 };
+        let sampled = self.sampled.map(|steps| format!("sampled at {}", steps * longer));
         complete.into_iter().chain(sampled).collect::<Vec<_>>().join(", ")
     }
 }

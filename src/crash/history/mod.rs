@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   records    T1: update P1      T1: savepoint s      T1: rollback s
-//!              T1: insert P1      T1: delete P1
+//!              T1: insert P1      T1: delete P1        T1: undone update P1 (and rolled back, to where it was)
 //!   space      T1: update P1      T1: allocate N1      T1: nested allocate N1     T1: nested insert P1
 //!                                 T1: free P1          T1: nested free P1
+//!              T1: undone free P1                      T1: undone allocate N1
 //!   outcomes   T1: update P1      T1: commit deferred  T1: prepare                T2: read P1
 //!                                 T1: wait
 //!   all three  T1: commit         T1: rollback         flush P1 (the page is stolen)      flush all
@@ -111,6 +112,12 @@ pub enum Action {
     NestedAllocate(Page),
     /// It frees the page in such an action.
     NestedFree(Page),
+    /// It overwrites its own record, and rolls back to where it was before.
+    UndoneUpdate(Page),
+    /// It allocates a page, and rolls back to where it was before.
+    UndoneAllocate(Page),
+    /// It frees the page, and rolls back to where it was before.
+    UndoneFree(Page),
     /// It marks this moment.
     Savepoint,
     /// It rolls back to the moment it has marked.
@@ -140,6 +147,9 @@ impl Action {
             Self::NestedInsert(page) => ("nested insert", Some(page)),
             Self::NestedAllocate(page) => ("nested allocate", Some(page)),
             Self::NestedFree(page) => ("nested free", Some(page)),
+            Self::UndoneUpdate(page) => ("undone update", Some(page)),
+            Self::UndoneAllocate(page) => ("undone allocate", Some(page)),
+            Self::UndoneFree(page) => ("undone free", Some(page)),
             Self::Savepoint => ("savepoint s", None),
             Self::RollbackTo => ("rollback s", None),
             Self::Commit => ("commit", None),
@@ -161,6 +171,9 @@ impl Action {
             ("nested insert", Some(page)) => Self::NestedInsert(page),
             ("nested allocate", Some(page)) => Self::NestedAllocate(page),
             ("nested free", Some(page)) => Self::NestedFree(page),
+            ("undone update", Some(page)) => Self::UndoneUpdate(page),
+            ("undone allocate", Some(page)) => Self::UndoneAllocate(page),
+            ("undone free", Some(page)) => Self::UndoneFree(page),
             ("savepoint s", None) => Self::Savepoint,
             ("rollback s", None) => Self::RollbackTo,
             ("commit", None) => Self::Commit,

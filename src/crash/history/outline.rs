@@ -94,6 +94,8 @@ struct Txn {
     /// Allocated and freed by nested top actions: so they stay.
     kept_made: u64,
     kept_freed: u64,
+    /// Freed, and given back: its lock on them is kept.
+    undone_freed: u64,
     changed_since: bool,
     changed: bool,
     /// Pages that it has read, and those on which it has read the record of each other one.
@@ -117,7 +119,7 @@ impl Txn {
 
     /// Pages that nobody else touches.
     fn claimed(&self) -> u64 {
-        self.now.made | self.now.freed | self.kept_made | self.kept_freed
+        self.now.made | self.now.freed | self.kept_made | self.kept_freed | self.undone_freed
     }
 }
 
@@ -179,6 +181,7 @@ impl Outline {
             if vocabulary.has(Vocabulary::Records) {
                 actions.push(Action::Insert(page));
                 actions.extend(has_record.then_some(Action::Delete(page)));
+                actions.extend(has_record.then_some(Action::UndoneUpdate(page)));
             }
             actions.extend(has_record.then_some(Action::Update(page)));
             if vocabulary.has(Vocabulary::Outcomes) && txn.read & page.bit() == 0 {
@@ -218,6 +221,7 @@ impl Outline {
         if self.allocated < MOST_NEW_PAGES {
             let page = Page::New(self.allocated + 1);
             actions.extend([Action::Allocate(page), Action::NestedAllocate(page)]);
+            actions.push(Action::UndoneAllocate(page));
         }
         let old = (1..=bounds.pages.min(MOST_PAGES).min(self.used + 1)).map(Page::Old);
         for page in old.chain((1..=self.allocated).map(Page::New)) {
@@ -225,7 +229,7 @@ impl Outline {
             if !self.may_touch(number, page) || others.any(|txn| txn.touched & page.bit() != 0) {
                 continue;
             }
-            actions.push(Action::Free(page));
+            actions.extend([Action::Free(page), Action::UndoneFree(page)]);
             // Undo could not give back what the action has freed for good.
             if txn.touched & page.bit() == 0 {
                 actions.push(Action::NestedFree(page));
@@ -268,8 +272,18 @@ impl Outline {
             self.begin_again(number);
         }
         match action {
-            Action::Update(page) | Action::Insert(page) | Action::NestedInsert(page) => {
+            Action::Update(page)
+            | Action::Insert(page)
+            | Action::NestedInsert(page)
+            | Action::UndoneUpdate(page) => {
                 self.change(number, page);
+            }
+            // Its name stands for nothing, and its locks are kept.
+            Action::UndoneAllocate(page) => {
+                self.change_map(number, page);
+            }
+            Action::UndoneFree(page) => {
+                self.change_map(number, page).undone_freed |= page.bit();
             }
             Action::Delete(page) => self.change(number, page).now.deleted |= page.bit(),
             Action::Read(page) => {

@@ -88,7 +88,7 @@ impl State {
         self.pages.iter().find_map(|(page, records)| Some((*page, *records.keys().next()?)))
     }
 
-    /// Where the record is that histories leave alone: it ends as [`SPARE`] does.
+    /// Where the record is that histories leave alone: it ends as the stage has written it.
     #[must_use]
     pub fn spare_record(&self) -> Option<(PageId, SlotId)> {
         let is_spare = |bytes: &Vec<u8>| bytes.len() == SPARE.len() && bytes[1..] == SPARE[1..];

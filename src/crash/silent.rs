@@ -28,7 +28,7 @@ use crate::page;
 use crate::sync::{Arc, Mutex};
 
 /// Every so many bytes one rots, another one in each history.
-const ROT_EVERY: u64 = 32;
+const ROT_EVERY: usize = 32;
 
 /// What a silent fault can have done that nothing could tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -217,18 +217,26 @@ impl Explorer {
 
     /// Each so-manyth byte of each file, with one bit of it.
     fn rot(&self, history: &History, left: &SimDisk) -> Vec<Harm> {
-        let phase = super::numbers::of(history) as u64;
+        // Another byte and another bit in each history.
+        let phase = super::numbers::of(history) % ROT_EVERY as u128;
+        let phase = usize::try_from(phase).unwrap_or(0);
         let mut harms = Vec::new();
         let log = left.list("log").unwrap_or_default();
         let names = ["control", "pages", "doublewrite"].map(str::to_owned).into_iter();
         for file in names.chain(log.into_iter().map(|name| format!("log/{name}"))) {
             let bytes = left.read_file(&file).unwrap_or_default();
-            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             // Behind what is used there are zeros only: a little of them will do.
-            let end = (used + 4 * ROT_EVERY).min(bytes.len() as u64);
-            let at = (phase % ROT_EVERY..end).step_by(ROT_EVERY as usize);
-            let bit = |byte: u64| ((byte / ROT_EVERY + phase) % 8) as u8;
-            harms.extend(at.map(|byte| Harm::Rot { file: file.clone(), byte, bit: bit(byte) }));
+            let end = (used + 4 * ROT_EVERY).min(bytes.len());
+            harms.extend(
+                (phase..end).step_by(ROT_EVERY).zip((phase..8).chain((0..8).cycle())).map(
+                    |(byte, bit)| Harm::Rot {
+                        file: file.clone(),
+                        byte: byte as u64,
+                        bit: u8::try_from(bit).unwrap_or(0),
+                    },
+                ),
+            );
         }
         harms
     }

@@ -31,7 +31,7 @@ pub struct World {
 enum Actor {
     #[default]
     NotBegun,
-    Active(Active),
+    Active(Box<Active>),
     Prepared(Vec<u8>),
     /// It has committed, and waits; so much has been done for good then.
     Deferred(CommitTicket, u64),
@@ -156,7 +156,8 @@ impl World {
         let place = &mut self.txns[number - 1];
         if let Actor::NotBegun | Actor::Ended = place {
             let txn = self.db.begin()?;
-            *place = Actor::Active(Active { txn, changes: Vec::new(), savepoint: None, read: 0 });
+            let active = Active { txn, changes: Vec::new(), savepoint: None, read: 0 };
+            *place = Actor::Active(Box::new(active));
         }
         let Actor::Active(active) = place else { unreachable!("a history knows who is active") };
         Ok(active)
@@ -360,7 +361,7 @@ impl World {
 impl Actor {
     fn active(self) -> Active {
         let Self::Active(active) = self else { unreachable!("a history knows who is active") };
-        active
+        *active
     }
 }
 

@@ -32,7 +32,7 @@ fn what_was_covered_is_told_line_by_line() {
     for line in &lines {
         assert_eq!((&line["version"], &line["failure"]), (&1.into(), &Value::Null));
         assert_eq!((&line["finished"], &line["complete"]), (&true.into(), &true.into()), "{line}");
-        let histories = [1, 4, 53][usize::try_from(line["steps"].as_u64().unwrap()).unwrap()];
+        let histories = [1, 5, 86][usize::try_from(line["steps"].as_u64().unwrap()).unwrap()];
         assert_eq!(line["histories"], histories);
         // A change alone makes no I/O; opening, and whatever has two steps, does.
         assert!(line["steps"] == 1 || line["states"].as_u64().unwrap() >= 5, "{line}");
@@ -72,7 +72,7 @@ fn shards_are_merged_and_a_missing_one_is_noticed() {
     let merged: Value = serde_json::from_slice(&merged.stdout).unwrap();
     let parts = merged["parts"].as_array().unwrap();
     let counts = parts.iter().map(|part| part["histories"].as_u64().unwrap());
-    assert_eq!((counts.sum::<u64>(), histories), (2 * 58, 2 * 58));
+    assert_eq!((counts.sum::<u64>(), histories), (2 * 92, 2 * 92));
     assert!(parts.iter().all(|part| part["complete"] == true));
 
     let one = crash(folder.path(), &["merge", "1.jsonl"]);
@@ -91,7 +91,8 @@ fn shards_are_merged_and_a_missing_one_is_noticed() {
 fn a_failure_is_told_saved_and_replayed() {
     let folder = tempdir().unwrap();
     let options = ["--level", "L1", "--protection", "none", "--seconds", "0", "--save", "it.json"];
-    let output = crash(folder.path(), &[&options[..], &["--kind", "crashes"]].concat());
+    let output =
+        crash(folder.path(), &[&options[..], &["--kind", "crashes", "--depth", "0"]].concat());
     assert_eq!(output.status.code(), Some(1));
     let text = told(&output.stdout);
     for part in [
@@ -115,9 +116,9 @@ fn a_failure_is_told_saved_and_replayed() {
     // Another protection, and nothing is wrong; or another history, in which the crash never comes.
     for (field, value, code, said) in [
         ("protection", "double-write", 0, "Nothing is wrong"),
-        ("history", "open", 1, "never comes"),
-        ("history", "T1: commit", 1, "cannot come here"),
-        ("torn", "always", 1, "\"torn\" is missing"),
+        ("history", "open", 2, "never comes"),
+        ("history", "T1: commit", 2, "cannot come here"),
+        ("torn", "always", 2, "\"torn\" is missing"),
     ] {
         let mut changed = saved.clone();
         changed[field] = value.into();

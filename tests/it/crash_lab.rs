@@ -63,7 +63,7 @@ fn short_histories_survive_every_crash_on_every_disk() {
         let (failure, coverage) = explore(plan(setting, 1), 2);
         assert_eq!(failure, None, "{setting:?}");
         assert!(coverage.is_complete() || setting.power.sector == SectorSize::Bytes4096);
-        assert!(coverage.finished && coverage.histories == 58, "{coverage:?}");
+        assert!(coverage.finished && coverage.histories == 92, "{coverage:?}");
         assert!(coverage.states >= 100 && coverage.nested > coverage.states / 2, "{coverage:?}");
     }
 }
@@ -80,7 +80,7 @@ fn space_and_outcomes_survive_every_crash() {
             let (failure, coverage) = explore(plan, 2);
             assert_eq!(failure, None, "{}, {}", level.name(), vocabulary.name());
             assert!(coverage.is_complete(), "{coverage:?}");
-            assert!(coverage.states > 200 && coverage.killed > 20, "{coverage:?}");
+            assert!(coverage.states > 150 && coverage.killed > 10, "{coverage:?}");
         }
     }
 }
@@ -100,13 +100,16 @@ fn faults_of_the_disk_are_survived_told_or_out_of_reach() {
                     assert_eq!(runs, 0, "the power is what all the rest is about")
                 }
                 FaultKind::InputOutputError | FaultKind::DiskFull => {
-                    assert!(noticed > 200 && limits == 0, "{kind:?}: {noticed}, {limits}");
+                    assert!(noticed > 50 && limits == 0, "{kind:?}: {noticed}, {limits}");
                 }
                 FaultKind::ShortRead | FaultKind::ShortWrite => {
                     assert!(harmless > 50 && noticed + limits == 0, "{kind:?}: {harmless}");
                 }
                 FaultKind::StaleRead => assert!(runs > 50, "{runs}"),
-                _ => assert!(harmless > 50 && noticed > 10 && limits > 10, "{kind:?}"),
+                _ => assert!(
+                    harmless > 20 && noticed > 10 && limits > 10,
+                    "{kind:?}: {harmless}, {noticed}, {limits}"
+                ),
             }
         }
     }
@@ -121,7 +124,7 @@ fn long_histories_survive_their_crashes() {
     let explorer = Explorer::new(plan).unwrap();
     assert_eq!(explorer.run(1..=2), None);
     let coverage = explorer.coverage();
-    assert_eq!(coverage.histories, 20, "a fifth of fifty of each length");
+    assert_eq!(coverage.histories, 4, "a fifth of ten of each length");
     assert!(coverage.states > 1_000, "{coverage:?}");
 }
 
@@ -135,7 +138,7 @@ fn what_is_not_promised_is_found_broken() {
         setting(TornPageProtection::None, LogBlock::Rewritten, torn),
         setting(TornPageProtection::DoubleWrite, LogBlock::Rewritten, garbage),
     ] {
-        let (failure, coverage) = explore(plan(setting, 1), 3);
+        let (failure, coverage) = explore(Plan { kills: false, ..plan(setting, 1) }, 3);
         let failure = failure.unwrap_or_else(|| panic!("nothing is found in {setting:?}"));
         assert_eq!(failure.violation.clause, Clause::Opens, "{failure:?}");
         assert!(failure.history.0.len() <= 2 && !failure.crashes.is_empty(), "{failure:?}");

@@ -117,6 +117,16 @@ impl Txn {
         matches!(self.phase, Phase::Active | Phase::Prepared)
     }
 
+    fn mark(&mut self) {
+        self.savepoint = Some(self.now);
+        self.changed_since = false;
+    }
+
+    fn go_back(&mut self) {
+        self.now = self.savepoint.unwrap_or(self.now);
+        self.changed_since = false;
+    }
+
     /// Pages that nobody else touches.
     fn claimed(&self) -> u64 {
         self.now.made | self.now.freed | self.kept_made | self.kept_freed | self.undone_freed
@@ -307,15 +317,9 @@ impl Outline {
             }
             Action::Free(page) => self.change_map(number, page).now.freed |= page.bit(),
             Action::NestedFree(page) => self.change_map(number, page).kept_freed |= page.bit(),
-            Action::Savepoint => {
-                let txn = &mut self.txns[number - 1];
-                txn.savepoint = Some(txn.now);
-                txn.changed_since = false;
-            }
+            Action::Savepoint => self.txns[number - 1].mark(),
             Action::RollbackTo => {
-                let txn = &mut self.txns[number - 1];
-                txn.now = txn.savepoint.unwrap_or(txn.now);
-                txn.changed_since = false;
+                self.txns[number - 1].go_back();
                 self.undone();
             }
             Action::Commit => self.end(number, Phase::Ended),

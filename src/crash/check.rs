@@ -1,10 +1,10 @@
 //! Recovers what a crash left, and checks it, with the crashes inside that recovery.
 
 use super::explore::Explorer;
-use super::model::Expected;
+use super::model::{Expected, Promise};
 use super::monitor::{Begin, Monitor};
 use super::numbers::of;
-use super::oracle::{Checked, Clause, Violation, fine, go_on, live_on, recover};
+use super::oracle::{Checked, Violation, go_on, live_on, recover};
 use super::plan::{Coverage, Crash};
 use super::probe::{Left, Probe};
 use crate::disk::{SimDisk, Survivors};
@@ -32,26 +32,19 @@ impl Explorer {
         if left.survivors.is_none() {
             return self.check_killed(&left, depth, coverage, crashes);
         }
-        let setting = &self.plan.setting;
         let crash = |crashes: &mut Vec<Crash>, violation| {
             crashes.push(Crash { io: left.io, survivors: left.survivors.clone() });
             violation
         };
-        let disk = left.disk.crash(&Survivors::All);
-        let options = setting.options();
-        let promise = recover(&options, Arc::new(disk.clone()), &left.expected)
-            .map_err(|violation| crash(crashes, violation))?;
-        let durable = disk.crash(&Survivors::None);
+        let recovered = self.recovered(&left, depth, coverage);
+        let Recovered { promise, durable, inside } =
+            recovered.map_err(|violation| crash(crashes, violation))?;
         if self.recovered.insert(durable.fingerprint() ^ of(&promise)) {
             coverage.recovered += 1;
-            go_on(setting, &durable, &promise).map_err(|violation| crash(crashes, violation))?;
+            go_on(&self.plan.setting, &durable, &promise)
+                .map_err(|violation| crash(crashes, violation))?;
         }
-        if depth == 0 {
-            return Ok(());
-        }
-        let expected: Expected = Arc::from([promise]);
-        let inside = self.inside(&left.disk, &expected, depth, coverage);
-        for inner in inside.map_err(|violation| crash(crashes, violation))? {
+        for inner in inside {
             self.check(inner, depth - 1, coverage, crashes)
                 .map_err(|violation| crash(crashes, violation))?;
         }
@@ -92,28 +85,43 @@ impl Explorer {
         Ok(())
     }
 
-    /// The states that crashes inside the recovery of `disk` leave; fails if it breaks a rule of order.
-    fn inside(
+    /// Recovers a state; if that is to be crashed, notes what crashes inside it leave, and fails if it breaks a rule of
+    /// order. The state itself, which a crash before the first I/O leaves, is not among them: its recovery is this one.
+    fn recovered(
         &self,
-        disk: &SimDisk,
-        expected: &Expected,
+        left: &Left<Expected>,
         depth: usize,
         coverage: &mut Coverage,
-    ) -> Checked<Vec<Left<Expected>>> {
-        let disk = disk.crash(&Survivors::All);
+    ) -> Checked<Recovered> {
+        let options = self.plan.setting.options();
+        let disk = left.disk.crash(&Survivors::All);
+        if depth == 0 {
+            let promise = recover(&options, Arc::new(disk.clone()), &left.expected)?;
+            let durable = disk.crash(&Survivors::None);
+            return Ok(Recovered { promise, durable, inside: Vec::new() });
+        }
         let probe = Probe::new(&disk, self.plan.kills && depth > 1);
-        probe.expect(Arc::clone(expected));
-        let begin = self.begin.as_ref().map(|_| Begin::of(&disk)).transpose();
-        let monitor =
-            fine(Clause::Order, begin)?.map(|begin| Monitor::new(&disk, &self.plan.setting, begin));
-        let watched = probe.watched(monitor.clone());
-        // It has been recovered before, without anybody watching.
-        let recovered = recover(&self.plan.setting.options(), watched, expected);
-        assert!(recovered.is_ok(), "the same disk gives the same recovery: {recovered:?}");
+        probe.expect(Arc::clone(&left.expected));
+        let begin = self.begin.as_ref().and_then(|_| Begin::of(&disk).ok());
+        let monitor = begin.map(|begin| Monitor::new(&disk, &self.plan.setting, begin));
+        let promise = recover(&options, probe.watched(monitor.clone()), &left.expected)?;
         monitor.map_or(Ok(()), |monitor| monitor.check())?;
         probe.look();
-        let (left, counts) = probe.take();
+        let (mut inside, counts) = probe.take();
         coverage.count(counts);
-        Ok(left)
+        inside.retain(|inner| inner.fingerprint != left.fingerprint);
+        // Only now it is known where an undisturbed recovery leads to.
+        let expected: Expected = Arc::from([promise.clone()]);
+        inside.iter_mut().for_each(|inner| inner.expected = Arc::clone(&expected));
+        Ok(Recovered { promise, durable: disk.crash(&Survivors::None), inside })
     }
+}
+
+/// A state that was recovered.
+struct Recovered {
+    promise: Promise,
+    /// What is durable then.
+    durable: SimDisk,
+    /// What crashes inside the recovery leave.
+    inside: Vec<Left<Expected>>,
 }

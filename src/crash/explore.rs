@@ -221,6 +221,6 @@ impl Explorer {
 
     /// Whether the recovery of a disk is seen for the first time.
     pub(super) fn first_recovery_of(&self, disk: &SimDisk, expected: &Expected) -> bool {
-        self.checked.insert(disk.fingerprint() ^ of(("struck", expected)))
+        self.checked.insert(disk.fingerprint_with_pending() ^ of(("struck", expected)))
     }
 }

@@ -246,7 +246,7 @@ impl Explorer {
         let (mut left, counts) = probe.take();
         coverage.count(counts);
         let (killed, io) = (disk.kill(), disk.io_count());
-        let fingerprint = killed.fingerprint();
+        let fingerprint = killed.fingerprint_with_pending();
         left.push(Left { disk: killed, fingerprint, io, survivors: None, expected });
         for left in left {
             let mut crashes = Vec::new();

@@ -115,7 +115,7 @@ impl<E: Clone + Send + 'static> Probe<E> {
                 Some(survivors) => self.disk.crash(survivors),
                 None => self.disk.kill(),
             };
-            let fingerprint = disk.fingerprint();
+            let fingerprint = disk.fingerprint_with_pending();
             if seen.fingerprints.insert(fingerprint) {
                 let expected = expected.clone();
                 seen.left.push(Left { disk, fingerprint, io, survivors, expected });

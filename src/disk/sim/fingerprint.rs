@@ -115,11 +115,17 @@ impl Clone for Kept {
 }
 
 impl SimDisk {
-    /// A number for what readers see, names, lengths and bytes, and for what of it is not durable. After a
-    /// [`SimDisk::crash`] all is durable. Two disks with the same files have the same, two others have different ones but by a chance that
+    /// A number for what readers see: names, lengths and bytes. After a [`SimDisk::crash`] that is all there
+    /// is. Two disks with the same files have the same, two others have different ones but by a chance that
     /// need not be feared (see `src/disk/sim/fingerprint.rs`). It is the same on every machine.
     #[must_use]
     pub fn fingerprint(&self) -> u128 {
+        self.state.lock().cached.fingerprint()
+    }
+
+    /// A number for that and for what of it is not durable. Where all is, it is the same.
+    #[must_use]
+    pub fn fingerprint_with_pending(&self) -> u128 {
         let state = self.state.lock();
         let cached = state.cached.fingerprint();
         if state.entries.is_empty() {

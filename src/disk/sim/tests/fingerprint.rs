@@ -99,3 +99,23 @@ proptest! {
         }
     }
 }
+
+/// What a process leaves that dies: the same bytes with other pending changes are another disk.
+#[test]
+fn what_is_pending_counts_where_it_is_asked_for() {
+    let disk = SimDisk::new();
+    let file = disk.create("file").unwrap();
+    file.write_at(0, &[1; 1024]).unwrap();
+    let killed = disk.kill();
+    assert_eq!(killed.fingerprint(), disk.fingerprint());
+    assert_eq!(killed.fingerprint_with_pending(), disk.fingerprint_with_pending());
+    assert_eq!(killed.pending(), disk.pending(), "they go on to be lost or to survive");
+    file.sync_data().unwrap();
+    assert_eq!(killed.fingerprint(), disk.fingerprint());
+    assert_ne!(killed.fingerprint_with_pending(), disk.fingerprint_with_pending());
+    disk.sync_directory("").unwrap();
+    assert_eq!(disk.fingerprint_with_pending(), disk.fingerprint(), "all is durable");
+    let left = killed.crash(&Survivors::None);
+    assert_eq!(left.list("").unwrap(), [""; 0], "another disk: nothing was synced there");
+    assert_eq!(disk.crash(&Survivors::None).read_file("file").unwrap(), [1; 1024]);
+}

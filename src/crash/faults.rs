@@ -11,13 +11,14 @@
 use super::explore::Explorer;
 use super::harm::{Harm, Struck, faults_at, tells_of};
 use super::history::History;
-use super::model::{Expected, Promise};
+use super::model::{Expected, Promise, State};
 use super::oracle::{Checked, Clause, Violation, guarded, recover, violated};
 use super::plan::{Coverage, Crash, Failure};
 use super::probe::{Left, Probe};
 use super::stage::{Stage, Watch};
+use super::survivors::nothing;
 use crate::db::Options;
-use crate::disk::{Call, Disk, Fault, FaultKind, SimDisk, Survivors, WatchedDisk, Watcher};
+use crate::disk::{Call, Disk, Fault, FaultKind, SimDisk, WatchedDisk, Watcher};
 use crate::error::{Error, Result};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
@@ -33,17 +34,18 @@ pub struct Called {
     pub changes_from: u64,
 }
 
-/// Notes the calls of a disk.
+/// Notes the calls of a disk, and what must be there in the end.
 pub struct Calls {
     disk: SimDisk,
     noting: AtomicBool,
     calls: Mutex<Vec<Called>>,
+    expected: Mutex<Option<Expected>>,
 }
 
 impl Calls {
     pub fn new(disk: &SimDisk) -> Arc<Self> {
         let (noting, calls) = (AtomicBool::new(false), Mutex::default());
-        Arc::new(Self { disk: disk.clone(), noting, calls })
+        Arc::new(Self { disk: disk.clone(), noting, calls, expected: Mutex::default() })
     }
 
     pub fn watched(self: &Arc<Self>) -> Arc<dyn Disk> {
@@ -82,7 +84,8 @@ impl Watcher for Calls {
 }
 
 impl Watch for Calls {
-    fn expect(&self, _expected: Expected) {
+    fn expect(&self, expected: Expected) {
+        *self.expected.lock() = Some(expected);
         self.note(true);
     }
 
@@ -203,7 +206,9 @@ impl Explorer {
                 self.in_history(history, fault, &mut coverage)?;
             }
         }
-        self.in_recovery(history, &disk, &mut coverage)?;
+        let expected = calls.expected.lock().take();
+        let expected = expected.unwrap_or_else(|| self.stage.model().expected());
+        self.in_recovery(history, &disk, &expected, &mut coverage)?;
         self.strike_silently(history, &mut coverage)?;
         self.add(&coverage);
         Ok(())
@@ -224,8 +229,7 @@ impl Explorer {
             let failure = self.failed(history, violation);
             Box::new(Failure { harm: Some(harm.clone()), crashes, ..*failure })
         };
-        let watch: &dyn Watch = &Nobody;
-        let ran = perform(&self.stage, history, &options, on, watch, fault.kind)
+        let ran = perform(&self.stage, history, &options, on, &Nobody, fault.kind)
             .map_err(|violation| failed(violation, Vec::new()))?;
         coverage.strike(fault.kind, &noticed(ran.noticed));
         self.check_after(&disk, &probe, ran.expected, fault, coverage)
@@ -261,20 +265,18 @@ impl Explorer {
         Ok(())
     }
 
-    /// Tries each fault in the recovery after the history, of what is durable, of what was written, and of what is in
-    /// the cache.
+    /// Tries each fault in the recovery after the history, of what is durable, and of what is in the cache.
     fn in_recovery(
         &self,
         history: &History,
         disk: &SimDisk,
+        expected: &Expected,
         coverage: &mut Coverage,
     ) -> std::result::Result<(), Box<Failure>> {
-        let expected = self.end_of(history).map_err(|violation| self.failed(history, violation))?;
         let io = disk.io_count();
-        let none = Some(Survivors::Parts(std::collections::BTreeMap::new()));
-        for survivors in [none, None] {
+        for survivors in [Some(nothing()), None] {
             let left = survivors.as_ref().map_or_else(|| disk.kill(), |kept| disk.crash(kept));
-            if !self.first_recovery_of(&left, &expected) {
+            if !self.first_recovery_of(&left, expected) {
                 continue;
             }
             let calls = Calls::new(&left.kill());
@@ -285,18 +287,18 @@ impl Explorer {
                 crashes.insert(0, crash.clone());
                 Box::new(Failure { harm, crashes, ..*failure })
             };
-            let promise = recover(&self.plan.setting.options(), calls.watched(), &expected)
+            let promise = recover(&self.plan.setting.options(), calls.watched(), expected)
                 .map_err(|violation| failed(violation, None, Vec::new()))?;
             // What is only in the cache may be lost until the recovery has ended.
             let after = match crash.survivors {
                 Some(_) => Arc::from([promise]),
-                None => Arc::clone(&expected),
+                None => Arc::clone(expected),
             };
             let page = self.plan.setting.page_size();
             for call in calls.take() {
                 for fault in faults_at(call.io, call.operation, false, page) {
                     let harm = Harm::InRecovery(fault);
-                    self.recover_struck(&left, &expected, &after, fault, coverage)
+                    self.recover_struck(&left, expected, &after, fault, coverage)
                         .map_err(|(violation, crashes)| failed(violation, Some(harm), crashes))?;
                 }
             }
@@ -322,23 +324,6 @@ impl Explorer {
         let after = recovered.map_or_else(|| Arc::clone(after), |promise| Arc::from([promise]));
         self.check_after(&disk, &probe, after, fault, coverage)
     }
-
-    /// What must be there when the history has ended.
-    pub(super) fn end_of(&self, history: &History) -> Checked<Expected> {
-        let options = self.plan.setting.options();
-        let disk = Arc::new(self.stage.disk());
-        let last = Mutex::new(None);
-        struct Last<'l>(&'l Mutex<Option<Expected>>);
-        impl Watch for Last<'_> {
-            fn expect(&self, expected: Expected) {
-                *self.0.lock() = Some(expected);
-            }
-            fn end(&self) {}
-        }
-        let ran = self.stage.run(history, &options, disk, &Last(&last), false);
-        ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })?;
-        Ok(last.into_inner().unwrap_or_else(|| self.stage.model().expected()))
-    }
 }
 
 /// Opens a disk with a fault: what is there then, or `None` if an error tells of the fault.
@@ -348,7 +333,7 @@ pub fn recover_or_refuse(
     expected: &Expected,
     kind: FaultKind,
 ) -> Checked<Option<Promise>> {
-    match options.open_on(Arc::new(disk.clone())).and_then(|db| super::model::State::of(&db)) {
+    match options.open_on(Arc::new(disk.clone())).and_then(|db| State::of(&db)) {
         Ok(state) => match expected.iter().find(|promise| promise.state == state) {
             Some(promise) => Ok(Some(promise.clone())),
             None => violated(Clause::State, state.to_string()),

@@ -4,11 +4,11 @@
 //! states that the disk may then be left in are made at once (each shares its blocks with the others), and kept with what has to be
 //! there after recovery. Who made the calls goes on as if nothing had happened.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use super::model::Expected;
 use super::stage::Watch;
-use super::survivors::{COMPLETE, ways};
+use super::survivors::{COMPLETE, nothing, ways};
 use crate::disk::{Call, SimDisk, Survivors, WatchedDisk, Watcher};
 use crate::error::Result;
 use crate::sync::{Arc, Mutex};
@@ -106,7 +106,7 @@ impl<E: Clone + Send + 'static> Probe<E> {
         seen.counts.points += 1;
         seen.counts.sampled_points += u64::from(!ways.complete);
         let is_first = seen.fingerprints.is_empty();
-        let nothing = is_first.then(|| Survivors::Parts(BTreeMap::new()));
+        let nothing = is_first.then(nothing);
         let killed = (self.kills && !pending.is_empty()).then_some(None);
         let power = nothing.into_iter().chain(ways.survivors).map(Some);
         for survivors in power.chain(killed) {

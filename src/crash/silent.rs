@@ -16,10 +16,11 @@ use super::faults::{Called, Calls, Nobody, perform};
 use super::harm::{Harm, Struck, faults_at, tells_of};
 use super::history::History;
 use super::model::{Expected, Promise, State};
-use super::oracle::{Checked, Clause, fine, guarded, violated};
+use super::oracle::{Checked, Clause, Violation, fine, guarded, violated};
 use super::plan::{Coverage, Crash, Failure};
 use super::setting::SEGMENT_BYTES;
 use super::stage::Watch;
+use super::survivors::nothing;
 use crate::db::Outside;
 use crate::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use crate::error::Result;
@@ -138,8 +139,7 @@ impl Explorer {
                     .map_err(|(violation, crash)| failed(violation, Some(harm), crash))?;
             }
         }
-        let none = Some(Survivors::Parts(std::collections::BTreeMap::new()));
-        let crash = Crash { io: disk.io_count(), survivors: none };
+        let crash = Crash { io: disk.io_count(), survivors: Some(nothing()) };
         let left = disk.crash(&Survivors::None);
         for harm in self.rot(history, &left) {
             let verdict = self.rotten(&left, &sound, &harm);
@@ -160,7 +160,7 @@ impl Explorer {
         calls.note(false);
         let witnesses = witnesses(calls.disk());
         let witnesses = witnesses.or_else(|error| violated(Clause::Opens, error.to_string()))?;
-        Ok(Sound { expected: ran.expected, past: past.seen.into_inner(), witnesses })
+        Ok(Sound { expected: ran.expected, past: std::mem::take(&mut *past.seen.lock()), witnesses })
     }
 
     /// A write of the history is lost, or lands elsewhere; a read is stale.
@@ -171,7 +171,7 @@ impl Explorer {
         call: &Called,
         fault: Fault,
         coverage: &mut Coverage,
-    ) -> std::result::Result<(), (super::oracle::Violation, Option<Crash>)> {
+    ) -> std::result::Result<(), (Violation, Option<Crash>)> {
         let disk = self.stage.disk();
         disk.inject(fault);
         let (options, on) = (self.plan.setting.options(), Arc::new(disk.clone()));
@@ -182,7 +182,7 @@ impl Explorer {
         let cut_before = matches!(reach, Reach::Log { from, .. } if Some(from) < in_log(&call.name, call.range.start));
         let past = since(&sound.past, if cut_before { 0 } else { call.io });
         let io = disk.io_count();
-        for survivors in [Survivors::Parts(std::collections::BTreeMap::new()), Survivors::All] {
+        for survivors in [nothing(), Survivors::All] {
             let left = disk.crash(&survivors);
             let judged = self.judge(&left, &ran.expected, &past, &reach, fault.kind);
             let verdict = judged

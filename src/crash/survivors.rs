@@ -31,6 +31,11 @@ pub struct Ways {
     pub complete: bool,
 }
 
+/// Nothing survives.
+pub const fn nothing() -> Survivors {
+    Survivors::Parts(BTreeMap::new())
+}
+
 /// The ways in which `pending` changes may survive, for a disk of such power failures. `is_new` says of a change
 /// whether it was not there when this was asked last.
 pub fn ways(pending: &[Pending], power: PowerFailure, is_new: impl Fn(u64) -> bool) -> Ways {

@@ -160,7 +160,11 @@ impl Explorer {
         calls.note(false);
         let witnesses = witnesses(calls.disk());
         let witnesses = witnesses.or_else(|error| violated(Clause::Opens, error.to_string()))?;
-        Ok(Sound { expected: ran.expected, past: std::mem::take(&mut *past.seen.lock()), witnesses })
+        Ok(Sound {
+            expected: ran.expected,
+            past: std::mem::take(&mut *past.seen.lock()),
+            witnesses,
+        })
     }
 
     /// A write of the history is lost, or lands elsewhere; a read is stale.

@@ -116,7 +116,7 @@ impl DoubleWrite {
     /// Those of the disk; they are final.
     pub fn write(&mut self, images: &[&Image], durable: DurableLsn) -> Result<()> {
         self.batch += 1;
-        self.write_numbered(images, durable)
+        self.write_again(images, durable)
     }
 
     /// Writes the batch that was read on opening once more, and returns when it is durable. It is the same to the
@@ -125,10 +125,6 @@ impl DoubleWrite {
     /// # Errors
     /// Those of the disk; they are final.
     pub fn write_again(&mut self, images: &[&Image], durable: DurableLsn) -> Result<()> {
-        self.write_numbered(images, durable)
-    }
-
-    fn write_numbered(&mut self, images: &[&Image], durable: DurableLsn) -> Result<()> {
         assert!((1..=BATCH_PAGES).contains(&images.len()), "a batch of pages");
         for image in images {
             assert!(durable.covers(page::page_lsn(&image.bytes)), "the log before the page");

@@ -103,16 +103,16 @@ struct Explore {
     pages: u64,
     /// Which kind of exploration: crashes; faults (of the disk, each at each call, in histories one step shorter); long (ten
     /// random histories of all steps, eight times as long)
-    #[arg(long, value_parser = kind)]
+    #[arg(long, value_parser = |name: &str| named(name, Kind::ALL, Kind::name))]
     kind: Vec<Kind>,
     /// What the disk may do when the power fails: L0 sectors in any order, L1 and torn, L2 and garbage, L3 names and lengths in any order
-    #[arg(long, value_parser = level)]
+    #[arg(long, value_parser = |name: &str| named(name, Level::ALL, Level::name))]
     level: Vec<Level>,
     /// How torn pages are made whole: double-write, page-images, none
-    #[arg(long, value_parser = protection)]
+    #[arg(long, value_parser = |name: &str| named(name, TornPageProtection::ALL, TornPageProtection::name))]
     protection: Vec<TornPageProtection>,
     /// Which steps: records, space (pages come and go), outcomes (deferred commits, transactions in doubt)
-    #[arg(long, value_parser = vocabulary)]
+    #[arg(long, value_parser = |name: &str| named(name, Vocabulary::ENUMERATED, Vocabulary::name))]
     vocabulary: Vec<Vocabulary>,
     /// Bytes of a sector
     #[arg(long, default_value = "512", value_parser = sector)]
@@ -131,26 +131,16 @@ struct Explore {
     save: PathBuf,
 }
 
-fn level(name: &str) -> Result<Level, String> {
-    let found = Level::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(name));
-    found.ok_or_else(|| format!("it is one of {}", Level::ALL.map(Level::name).join(", ")))
-}
-
-fn protection(name: &str) -> Result<TornPageProtection, String> {
-    let all = TornPageProtection::ALL;
-    let found = all.into_iter().find(|protection| protection.name() == name);
-    found.ok_or_else(|| format!("it is one of {}", all.map(TornPageProtection::name).join(", ")))
-}
-
-fn kind(name: &str) -> Result<Kind, String> {
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| format!("it is one of {}", Kind::ALL.map(Kind::name).join(", ")))
-}
-
-fn vocabulary(name: &str) -> Result<Vocabulary, String> {
-    let all = Vocabulary::ENUMERATED;
-    let found = all.into_iter().find(|vocabulary| vocabulary.name() == name);
-    found.ok_or_else(|| format!("it is one of {}", all.map(Vocabulary::name).join(", ")))
+/// The one of this name, in capitals or not.
+fn named<T: Copy>(
+    name: &str,
+    all: impl IntoIterator<Item = T>,
+    name_of: impl Fn(T) -> &'static str,
+) -> Result<T, String> {
+    let all: Vec<T> = all.into_iter().collect();
+    let found = all.iter().find(|one| name_of(**one).eq_ignore_ascii_case(name));
+    let names = || all.iter().map(|one| name_of(*one)).collect::<Vec<_>>().join(", ");
+    found.copied().ok_or_else(|| format!("it is one of {}", names()))
 }
 
 fn sector(text: &str) -> Result<SectorSize, String> {

@@ -4,7 +4,7 @@ use super::explore::Explorer;
 use super::model::{Expected, Promise};
 use super::monitor::{Begin, Monitor};
 use super::numbers::of;
-use super::oracle::{Checked, Violation, go_on, live_on, recover};
+use super::oracle::{Checked, go_on, live_on, recover};
 use super::plan::{Coverage, Crash};
 use super::probe::{Left, Probe};
 use crate::disk::{SimDisk, Survivors};
@@ -19,7 +19,7 @@ impl Explorer {
         depth: usize,
         coverage: &mut Coverage,
         crashes: &mut Vec<Crash>,
-    ) -> std::result::Result<(), Violation> {
+    ) -> Checked<()> {
         self.tick();
         // What was checked without crashing its recovery is no reason not to crash that now.
         if !self.checked.insert(left.fingerprint ^ of((depth, &left.expected))) {
@@ -29,26 +29,41 @@ impl Explorer {
         coverage.nested += u64::from(depth < self.plan.depth);
         coverage.states += u64::from(self.states.insert(left.fingerprint));
         coverage.killed += u64::from(left.survivors.is_none());
-        if left.survivors.is_none() {
-            return self.check_killed(&left, depth, coverage, crashes);
-        }
-        let crash = |crashes: &mut Vec<Crash>, violation| {
-            crashes.push(Crash { io: left.io, survivors: left.survivors.clone() });
-            violation
+        let checked = match left.survivors {
+            None => self.check_killed(&left, depth, coverage, crashes),
+            Some(_) => self.check_recovered(&left, depth, coverage, crashes),
         };
-        let recovered = self.recovered(&left, depth, coverage);
-        let Recovered { promise, durable, inside } =
-            recovered.map_err(|violation| crash(crashes, violation))?;
+        if checked.is_err() {
+            crashes.push(Crash { io: left.io, survivors: left.survivors });
+        }
+        checked
+    }
+
+    /// Recovers what a power failure left, twice, and works on.
+    fn check_recovered(
+        &self,
+        left: &Left<Expected>,
+        depth: usize,
+        coverage: &mut Coverage,
+        crashes: &mut Vec<Crash>,
+    ) -> Checked<()> {
+        let Recovered { promise, durable, inside } = self.recovered(left, depth, coverage)?;
         if self.recovered.insert(durable.fingerprint() ^ of(&promise)) {
             coverage.recovered += 1;
-            go_on(&self.plan.setting, &durable, &promise)
-                .map_err(|violation| crash(crashes, violation))?;
+            go_on(&self.plan.setting, &durable, &promise)?;
         }
-        for inner in inside {
-            self.check(inner, depth - 1, coverage, crashes)
-                .map_err(|violation| crash(crashes, violation))?;
-        }
-        Ok(())
+        self.check_inside(inside, depth, coverage, crashes)
+    }
+
+    /// Checks what crashes inside a recovery left.
+    fn check_inside(
+        &self,
+        inside: Vec<Left<Expected>>,
+        depth: usize,
+        coverage: &mut Coverage,
+        crashes: &mut Vec<Crash>,
+    ) -> Checked<()> {
+        inside.into_iter().try_for_each(|inner| self.check(inner, depth - 1, coverage, crashes))
     }
 
     /// Recovers what a process left that died while the power stayed, and works on a little. What it has in the cache
@@ -59,30 +74,19 @@ impl Explorer {
         depth: usize,
         coverage: &mut Coverage,
         crashes: &mut Vec<Crash>,
-    ) -> std::result::Result<(), Violation> {
-        let crash = |crashes: &mut Vec<Crash>, violation| {
-            crashes.push(Crash { io: left.io, survivors: None });
-            violation
-        };
+    ) -> Checked<()> {
+        let options = self.plan.setting.options();
         if depth == 0 {
-            let (options, disk) = (self.plan.setting.options(), Arc::new(left.disk.kill()));
-            return recover(&options, disk, &left.expected)
-                .map(drop)
-                .map_err(|violation| crash(crashes, violation));
+            return recover(&options, Arc::new(left.disk.kill()), &left.expected).map(drop);
         }
         let probe = Probe::new(&left.disk.kill(), self.plan.kills && depth > 1);
         probe.expect(Arc::clone(&left.expected));
-        let (options, watched) = (self.plan.setting.options(), probe.watched(None::<Arc<Monitor>>));
-        live_on(&options, watched, &left.expected, &|expected| probe.expect(expected))
-            .map_err(|violation| crash(crashes, violation))?;
+        let watched = probe.watched(None::<Arc<Monitor>>);
+        live_on(&options, watched, &left.expected, &|expected| probe.expect(expected))?;
         probe.look();
         let (inside, counts) = probe.take();
         coverage.count(counts);
-        for inner in inside {
-            self.check(inner, depth - 1, coverage, crashes)
-                .map_err(|violation| crash(crashes, violation))?;
-        }
-        Ok(())
+        self.check_inside(inside, depth, coverage, crashes)
     }
 
     /// Recovers a state; if that is to be crashed, notes what crashes inside it leave, and fails if it breaks a rule of

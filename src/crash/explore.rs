@@ -22,7 +22,7 @@ use super::history::{History, all, random};
 use super::model::Expected;
 use super::monitor::{Begin, Monitor};
 use super::numbers::{Numbers, of};
-use super::oracle::{Clause, Violation, guarded};
+use super::oracle::{Clause, Violation, fine, guarded};
 use super::plan::{Coverage, Failure, Kind, LONGER, Plan};
 use super::probe::Probe;
 use super::stage::Stage;
@@ -41,7 +41,9 @@ pub struct Explorer {
     pub(super) begin: Option<Begin>,
     /// States by their bytes, what must be there, and how deep the crashes inside their recovery go.
     pub(super) checked: Numbers,
+    /// States by their bytes alone.
     pub(super) states: Numbers,
+    /// What recoveries durably left, and what was there then.
     pub(super) recovered: Numbers,
     coverage: Mutex<Coverage>,
     stop: AtomicBool,
@@ -188,8 +190,7 @@ impl Explorer {
         let ran = guarded(|| {
             let whole = self.plan.kind == Kind::Long;
             let watch = (Arc::clone(&probe), monitor.clone());
-            let ran = self.stage.run(history, &options, watched, &watch, whole);
-            ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
+            fine(Clause::Runs, self.stage.run(history, &options, watched, &watch, whole))
         });
         let (left, counts) = probe.take();
         let mut coverage = Coverage { histories: 1, finished: true, ..Coverage::default() };

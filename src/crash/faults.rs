@@ -12,7 +12,7 @@ use super::explore::Explorer;
 use super::harm::{Harm, Struck, faults_at, tells_of};
 use super::history::History;
 use super::model::{Expected, Promise, State};
-use super::oracle::{Checked, Clause, Violation, guarded, recover, violated};
+use super::oracle::{Checked, Clause, Violation, fine, guarded, recover, violated};
 use super::plan::{Coverage, Crash, Failure};
 use super::probe::{Left, Probe};
 use super::stage::{Stage, Watch};
@@ -51,10 +51,6 @@ impl Calls {
     pub fn watched(self: &Arc<Self>) -> Arc<dyn Disk> {
         let watcher = Arc::clone(self) as Arc<dyn Watcher>;
         WatchedDisk::watched_by(Arc::new(self.disk.clone()), watcher)
-    }
-
-    pub fn disk(&self) -> &SimDisk {
-        &self.disk
     }
 
     pub fn note(&self, noting: bool) {
@@ -130,62 +126,62 @@ pub fn perform(
     watch: &dyn Watch,
     kind: FaultKind,
 ) -> Checked<Ran> {
-    guarded(|| performed(stage, history, options, disk, watch, kind))
-}
-
-fn performed(
-    stage: &Stage,
-    history: &History,
-    options: &Options,
-    disk: Arc<dyn Disk>,
-    watch: &dyn Watch,
-    kind: FaultKind,
-) -> Checked<Ran> {
-    let failed_sync = Arc::new(FailedSync::default());
-    let disk = WatchedDisk::watched_by(disk, Arc::clone(&failed_sync) as Arc<dyn Watcher>);
-    let expect = |expected: Expected| watch.expect(expected);
-    expect(stage.model().expected());
-    let mut noticed = false;
-    let mut note = |result: Result<()>| match result {
-        Ok(()) => Ok(false),
-        Err(error) if tells_of(kind, &error) => {
-            noticed = true;
-            Ok(matches!(error, Error::Poisoned { .. } | Error::OutcomeUnknown { .. }))
-        }
-        Err(error) => violated(Clause::Tells, error.to_string()),
-    };
-    let expected = match stage.open(options, disk) {
-        Err(error) => {
-            note(Err(error))?;
-            stage.model().expected()
-        }
-        Ok(mut world) => {
-            let mut stopped = false;
-            for step in &history.0 {
-                watch.step(*step);
-                let taken = world.take(*step, &expect);
-                let failed = taken.is_err();
-                stopped = note(taken)?;
-                if failed {
-                    break;
+    guarded(|| {
+        let failed_sync = Arc::new(FailedSync::default());
+        let disk = WatchedDisk::watched_by(disk, Arc::clone(&failed_sync) as Arc<dyn Watcher>);
+        watch.expect(stage.model().expected());
+        let mut told = Told { kind, noticed: false, is_final: false };
+        let world = told.note(stage.open(options, disk))?;
+        let expected = match world {
+            None => stage.model().expected(),
+            Some(mut world) => {
+                for step in &history.0 {
+                    watch.step(*step);
+                    if told.note(world.take(*step, &|expected| watch.expect(expected)))?.is_none() {
+                        break;
+                    }
                 }
+                let is_final = told.is_final || failed_sync.0.load(Ordering::Relaxed);
+                let carried_on = told.note(world.carry_on(&|expected| watch.expect(expected)))?;
+                if is_final && carried_on.is_some() && must_stop_at(kind) {
+                    return violated(Clause::Final, "another commit was acknowledged");
+                }
+                world.expected()
             }
-            let is_final = stopped || failed_sync.0.load(Ordering::Relaxed);
-            let carried_on = world.carry_on(&expect);
-            if is_final && carried_on.is_ok() && !tells_nothing(kind) {
-                return violated(Clause::Final, "another commit was acknowledged");
-            }
-            note(carried_on)?;
-            world.expected()
-        }
-    };
-    watch.end();
-    Ok(Ran { expected, noticed })
+        };
+        watch.end();
+        Ok(Ran { expected, noticed: told.noticed })
+    })
 }
 
-/// Whether a fault is none that the engine must stop at.
-fn tells_nothing(kind: FaultKind) -> bool {
-    !matches!(kind, FaultKind::InputOutputError | FaultKind::DiskFull)
+/// What errors have told of a fault.
+struct Told {
+    kind: FaultKind,
+    /// Whether one has.
+    noticed: bool,
+    /// Whether one says that nothing more is acknowledged.
+    is_final: bool,
+}
+
+impl Told {
+    /// What was done, if it was; that an error tells of something else is wrong.
+    fn note<T>(&mut self, result: Result<T>) -> Checked<Option<T>> {
+        match result {
+            Ok(done) => Ok(Some(done)),
+            Err(error) if tells_of(self.kind, &error) => {
+                self.noticed = true;
+                self.is_final |=
+                    matches!(error, Error::Poisoned { .. } | Error::OutcomeUnknown { .. });
+                Ok(None)
+            }
+            Err(error) => violated(Clause::Tells, error.to_string()),
+        }
+    }
+}
+
+/// Whether a fault is one that the engine must stop at when it strikes a sync.
+fn must_stop_at(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::InputOutputError | FaultKind::DiskFull)
 }
 
 impl Explorer {
@@ -197,7 +193,7 @@ impl Explorer {
         let options = self.plan.setting.options();
         let ran = guarded(|| {
             let ran = self.stage.run(history, &options, calls.watched(), calls.as_ref(), false);
-            ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
+            fine(Clause::Runs, ran)
         });
         ran.map_err(|violation| self.failed(history, violation))?;
         let page = self.plan.setting.page_size();
@@ -327,19 +323,26 @@ impl Explorer {
 }
 
 /// Opens a disk with a fault: what is there then, or `None` if an error tells of the fault.
+pub fn open_or_refuse(
+    options: &Options,
+    disk: &SimDisk,
+    kind: FaultKind,
+) -> Checked<Option<State>> {
+    let mut told = Told { kind, noticed: false, is_final: false };
+    told.note(options.open_on(Arc::new(disk.clone())).and_then(|db| State::of(&db)))
+}
+
+/// The same; what is there must be one of what is expected.
 pub fn recover_or_refuse(
     options: &Options,
     disk: &SimDisk,
     expected: &Expected,
     kind: FaultKind,
 ) -> Checked<Option<Promise>> {
-    match options.open_on(Arc::new(disk.clone())).and_then(|db| State::of(&db)) {
-        Ok(state) => match expected.iter().find(|promise| promise.state == state) {
-            Some(promise) => Ok(Some(promise.clone())),
-            None => violated(Clause::State, state.to_string()),
-        },
-        Err(error) if tells_of(kind, &error) => Ok(None),
-        Err(error) => violated(Clause::Tells, error.to_string()),
+    let Some(state) = open_or_refuse(options, disk, kind)? else { return Ok(None) };
+    match expected.iter().find(|promise| promise.state == state) {
+        Some(promise) => Ok(Some(promise.clone())),
+        None => violated(Clause::State, state.to_string()),
     }
 }
 

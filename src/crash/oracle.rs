@@ -163,11 +163,7 @@ pub fn guarded<T>(attempt: impl FnOnce() -> Checked<T>) -> Checked<T> {
 /// # Errors
 /// What is wrong with it (clauses 1 to 3).
 pub fn recover(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<Promise> {
-    guarded(|| recovered(options, disk, expected))
-}
-
-fn recovered(options: &Options, disk: Arc<dyn Disk>, expected: &Expected) -> Checked<Promise> {
-    opened(options, disk, expected).map(|(_, promise)| promise)
+    guarded(|| opened(options, disk, expected).map(|(_, promise)| promise))
 }
 
 /// The same, and then works on: steals a page that nobody else has touched, and commits. Tells what must be there, each

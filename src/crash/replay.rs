@@ -11,13 +11,14 @@ use super::harm::Harm;
 use super::history::Step;
 use super::model::{Expected, State};
 use super::monitor::{Begin, Monitor};
-use super::oracle::{Checked, Clause, Violation, go_on, guarded, live_on, recover};
+use super::oracle::{Checked, Clause, Violation, fine, go_on, guarded, live_on, recover};
 use super::plan::{Crash, Failure};
 use super::probe::changes_something;
+use super::silent::Sound;
 use super::stage::{Stage, Watch};
 use crate::db::Options;
 use crate::disk::{
-    Call, Disk, Part, Pending, PendingKind, SimDisk, Survivors, WatchedDisk, Watcher,
+    Call, Disk, Fault, Part, Pending, PendingKind, SimDisk, Survivors, WatchedDisk, Watcher,
 };
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -159,11 +160,17 @@ impl Replay<'_> {
         if let Some(Harm::Rot { file, byte, bit }) = harm {
             disk.flip_bit(file, *byte, *bit)?;
         }
-        for (nth, (before, crash)) in crashes.iter().zip(&crashes[1..]).enumerate() {
-            (disk, expected) = self.crash_inside(&disk, &expected, before, crash, nth == 0)?;
+        let mut fault = match harm {
+            Some(Harm::InRecovery(fault)) => Some(*fault),
+            _ => None,
+        };
+        for (before, crash) in crashes.iter().zip(&crashes[1..]) {
+            // It strikes the first recovery.
+            let fault = fault.take();
+            (disk, expected) = self.crash_inside(&disk, &expected, before, crash, fault)?;
         }
-        let violation = self.judge(&disk, &expected);
-        Ok((expected, violation))
+        let judged = self.judge(&disk, &expected);
+        Ok((expected, judged.err()))
     }
 
     /// Watches the order of what is done to a disk next, if the failure is about that.
@@ -185,8 +192,7 @@ impl Replay<'_> {
             (recorder.watched(monitor.clone()), &(Arc::clone(recorder), monitor.clone()));
         let ran = match harm {
             None | Some(Harm::InRecovery(_)) => guarded(|| {
-                let ran = self.stage.run(history, &self.options, watched, watch, true);
-                ran.map_err(|error| Violation { clause: Clause::Runs, found: error.to_string() })
+                fine(Clause::Runs, self.stage.run(history, &self.options, watched, watch, true))
             }),
             Some(harm) => {
                 perform(&self.stage, history, &self.options, watched, watch, harm.kind()).map(drop)
@@ -202,70 +208,59 @@ impl Replay<'_> {
         expected: &Expected,
         before: &Crash,
         crash: &Crash,
-        is_first: bool,
+        fault: Option<Fault>,
     ) -> Result<(SimDisk, Expected)> {
-        let struck = is_first && matches!(self.failure.harm, Some(Harm::InRecovery(_)));
-        if before.survivors.is_none() && !struck {
-            let recorder = self.recorder(disk, crash);
-            recorder.expect(Arc::clone(expected));
-            let watched = recorder.watched(None);
-            let _ =
-                live_on(&self.options, watched, expected, &|expected| recorder.expect(expected));
-            recorder.end();
-            return recorder.taken();
-        }
-        let setting = &self.failure.setting;
-        let recovered = recover(&setting.options(), Arc::new(disk.kill()), expected);
-        let after = recovered.map_or(Arc::clone(expected), |promise| Arc::from([promise]));
+        let is_killed = before.survivors.is_none();
         let recorder = self.recorder(disk, crash);
-        let mut ends_well = true;
-        if let (true, Some(Harm::InRecovery(fault))) = (is_first, &self.failure.harm) {
-            recorder.disk.inject(*fault);
-            ends_well = false;
-        }
-        // What only the cache has may be lost until a recovery has ended.
-        let during = if before.survivors.is_none() { expected } else { &after };
-        recorder.expect(Arc::clone(during));
-        let done = recover(&self.options, recorder.watched(None), expected);
-        if ends_well || done.is_ok() {
-            recorder.expect(after);
+        let watched = recorder.watched(None);
+        if is_killed && fault.is_none() {
+            recorder.expect(Arc::clone(expected));
+            let expect = |expected| recorder.expect(expected);
+            let _ = live_on(&self.options, watched, expected, &expect);
+        } else {
+            let options = self.failure.setting.options();
+            let undisturbed = recover(&options, Arc::new(disk.kill()), expected);
+            let after = undisturbed.map_or(Arc::clone(expected), |promise| Arc::from([promise]));
+            // What only the cache has may be lost until a recovery has ended.
+            recorder.expect(Arc::clone(if is_killed { expected } else { &after }));
+            fault.iter().for_each(|fault| recorder.disk.inject(*fault));
+            if recover(&self.options, watched, expected).is_ok() {
+                recorder.expect(after);
+            }
         }
         recorder.end();
         recorder.taken()
     }
 
     /// The last recovery, and what follows it.
-    fn judge(&self, disk: &SimDisk, expected: &Expected) -> Option<Violation> {
+    fn judge(&self, disk: &SimDisk, expected: &Expected) -> Checked<()> {
         self.lines.lock().push(Line::Opened);
-        let Failure { harm, crashes, setting, .. } = self.failure;
+        let Failure { harm, crashes, setting, history, .. } = self.failure;
         let disk = disk.kill();
-        let struck = match harm {
+        match harm {
             Some(Harm::InRecovery(fault)) if crashes.len() == 1 => {
                 disk.inject(*fault);
-                true
+                return guarded(|| {
+                    recover_or_refuse(&self.options, &disk, expected, fault.kind).map(drop)
+                });
             }
-            Some(harm) => harm.is_silent(),
-            None => false,
-        };
-        if let (true, Some(harm)) = (struck, harm) {
-            let judged = guarded(|| recover_or_refuse(&self.options, &disk, expected, harm.kind()));
-            return judged.err();
+            Some(harm) if harm.is_silent() => {
+                let sound = Sound::run(&self.stage, setting, history)?;
+                return sound.judge(&self.options, harm, &disk, expected).map(drop);
+            }
+            _ => {}
+        }
+        if crashes.last().is_some_and(|crash| crash.survivors.is_none()) {
+            live_on(&setting.options(), Arc::new(disk.kill()), expected, &|_| {})?;
         }
         let monitor = self.monitor(&disk);
         let watched: Arc<dyn Disk> = match &monitor {
             Some(monitor) => monitor.watched(),
             None => Arc::new(disk.clone()),
         };
-        let is_killed = crashes.last().is_some_and(|crash| crash.survivors.is_none());
-        if is_killed {
-            let disk = Arc::new(disk.kill());
-            if let Err(violation) = live_on(&setting.options(), disk, expected, &|_| {}) {
-                return Some(violation);
-            }
-        }
-        let judged = recover(&self.options, watched, expected)
-            .and_then(|promise| go_on(setting, &disk.crash(&Survivors::None), &promise));
-        judged.and_then(|()| monitor.map_or(Ok(()), |monitor| monitor.check())).err()
+        let promise = recover(&self.options, watched, expected)?;
+        go_on(setting, &disk.crash(&Survivors::None), &promise)?;
+        monitor.map_or(Ok(()), |monitor| monitor.check())
     }
 }
 

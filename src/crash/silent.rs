@@ -12,16 +12,16 @@
 use std::collections::BTreeSet;
 
 use super::explore::Explorer;
-use super::faults::{Called, Calls, Nobody, perform};
-use super::harm::{Harm, Struck, faults_at, tells_of};
+use super::faults::{Called, Calls, Nobody, open_or_refuse, perform};
+use super::harm::{Harm, Struck, faults_at};
 use super::history::History;
-use super::model::{Expected, Promise, State};
+use super::model::{Expected, Promise};
 use super::oracle::{Checked, Clause, Violation, fine, guarded, violated};
 use super::plan::{Coverage, Crash, Failure};
-use super::setting::SEGMENT_BYTES;
-use super::stage::Watch;
-use super::survivors::nothing;
-use crate::db::Outside;
+use super::setting::{SEGMENT_BYTES, Setting};
+use super::stage::{Stage, Watch};
+use super::survivors::{everything, nothing};
+use crate::db::{Options, Outside};
 use crate::disk::{Disk, Fault, FaultKind, SimDisk, Survivors};
 use crate::error::Result;
 use crate::ids::PageId;
@@ -69,9 +69,12 @@ fn since(past: &[(u64, Expected)], io: u64) -> Vec<Promise> {
 }
 
 /// What came of it.
-enum Verdict {
+pub enum Verdict {
+    /// What is there is right.
     Harmless,
+    /// An error tells.
     Noticed,
+    /// It is wrong, and nothing could tell.
     Limit,
 }
 
@@ -93,13 +96,6 @@ fn in_log(name: &str, offset: u64) -> Option<u64> {
     Some((number - 1) * SEGMENT_BYTES + offset)
 }
 
-/// A history that ran on a sound disk.
-struct Sound {
-    expected: Expected,
-    past: Vec<(u64, Expected)>,
-    witnesses: Witnesses,
-}
-
 /// What bears witness that the log had been durable.
 struct Witnesses {
     /// The control file of a clean close, up to here.
@@ -116,97 +112,114 @@ impl Witnesses {
     }
 }
 
-impl Explorer {
-    /// Tries each silent fault.
-    pub(super) fn strike_silently(
-        &self,
-        history: &History,
-        coverage: &mut Coverage,
-    ) -> std::result::Result<(), Box<Failure>> {
-        let failed = |violation, harm: Option<Harm>, crash: Option<Crash>| {
-            let crashes = crash.into_iter().collect();
-            Box::new(Failure { harm, crashes, ..*self.failed(history, violation) })
-        };
-        let disk = self.stage.disk();
-        let calls = Calls::new(&disk);
-        let sound =
-            self.sound(history, &calls).map_err(|violation| failed(violation, None, None))?;
-        let page = self.plan.setting.page_size();
-        for call in calls.take() {
-            for fault in faults_at(call.io, call.operation, true, page) {
-                let harm = Harm::InHistory(fault);
-                self.struck_silently(history, &sound, &call, fault, coverage)
-                    .map_err(|(violation, crash)| failed(violation, Some(harm), crash))?;
-            }
-        }
-        let crash = Crash { io: disk.io_count(), survivors: Some(nothing()) };
-        let left = disk.crash(&Survivors::None);
-        for harm in self.rot(history, &left) {
-            let verdict = self.rotten(&left, &sound, &harm);
-            let verdict = verdict
-                .map_err(|violation| failed(violation, Some(harm.clone()), Some(crash.clone())))?;
-            coverage.strike(harm.kind(), &verdict.struck());
-        }
-        Ok(())
-    }
+/// A history that ran on a sound disk: what is right, and what nothing could tell when it runs on one that lies.
+pub struct Sound {
+    /// The disk, as the history left it.
+    disk: SimDisk,
+    page_size: usize,
+    calls: Vec<Called>,
+    expected: Expected,
+    past: Vec<(u64, Expected)>,
+    witnesses: Witnesses,
+}
 
-    /// Runs the history as [`perform`] does, with nothing wrong; notes the calls from its last step on.
-    fn sound(&self, history: &History, calls: &Arc<Calls>) -> Checked<Sound> {
-        let options = self.plan.setting.options();
-        let kind = FaultKind::LostWrite;
+impl Sound {
+    /// Runs the history as [`perform`] does, with nothing wrong; notes the calls.
+    ///
+    /// # Errors
+    /// What is wrong all the same.
+    pub fn run(stage: &Stage, setting: &Setting, history: &History) -> Checked<Self> {
+        let disk = stage.disk();
+        let calls = Calls::new(&disk);
         calls.note(true);
-        let past = Past::of(calls.disk());
-        let ran = perform(&self.stage, history, &options, calls.watched(), &past, kind)?;
+        let past = Past::of(&disk);
+        let (options, kind) = (setting.options(), FaultKind::LostWrite);
+        let ran = perform(stage, history, &options, calls.watched(), &past, kind)?;
         calls.note(false);
-        let witnesses = witnesses(calls.disk());
-        let witnesses = witnesses.or_else(|error| violated(Clause::Opens, error.to_string()))?;
-        Ok(Sound {
+        Ok(Self {
+            page_size: setting.page_size(),
+            calls: calls.take(),
             expected: ran.expected,
             past: std::mem::take(&mut *past.seen.lock()),
-            witnesses,
+            witnesses: fine(Clause::Opens, witnesses(&disk))?,
+            disk,
         })
     }
 
-    /// A write of the history is lost, or lands elsewhere; a read is stale.
-    fn struck_silently(
+    /// Recovers what a silent fault has left, of which this should be there: is it right, is it noticed, or could
+    /// nothing tell?
+    ///
+    /// # Errors
+    /// What is wrong: it should have been noticed, or an error tells of something else.
+    pub fn judge(
         &self,
-        history: &History,
-        sound: &Sound,
-        call: &Called,
-        fault: Fault,
-        coverage: &mut Coverage,
-    ) -> std::result::Result<(), (Violation, Option<Crash>)> {
-        let disk = self.stage.disk();
-        disk.inject(fault);
-        let (options, on) = (self.plan.setting.options(), Arc::new(disk.clone()));
-        let ran = perform(&self.stage, history, &options, on, &Nobody, fault.kind)
-            .map_err(|violation| (violation, None))?;
-        let reach = self.reach(call, fault.kind, &sound.witnesses);
+        options: &Options,
+        harm: &Harm,
+        disk: &SimDisk,
+        expected: &Expected,
+    ) -> Checked<Verdict> {
+        let (reach, past) = self.consequences(harm);
+        guarded(|| {
+            let opened = open_or_refuse(options, &disk.crash(&Survivors::All), harm.kind())?;
+            let Some(state) = opened else { return Ok(Verdict::Noticed) };
+            if expected.iter().any(|promise| promise.state == state) {
+                return Ok(Verdict::Harmless);
+            }
+            let only_on = |pages: &BTreeSet<PageId>, promises: &[Promise]| {
+                let differ = |promise: &Promise| promise.state.differences(&state);
+                // The space map says of all pages whether they are there.
+                pages.contains(&PageId(0))
+                    || promises.iter().any(|promise| differ(promise).is_subset(pages))
+            };
+            let out_of_reach = match &reach {
+                Reach::Nothing => false,
+                Reach::Pages(pages) => {
+                    let chained = guarded(|| fine(Clause::Noticed, chained(disk)))?;
+                    only_on(&pages.difference(&chained).copied().collect(), expected)
+                }
+                Reach::Log { from, witnessed } => {
+                    let ahead = pages_ahead(disk, self.page_size, *from);
+                    from >= witnessed && only_on(&ahead, &past)
+                }
+            };
+            if out_of_reach {
+                return Ok(Verdict::Limit);
+            }
+            violated(Clause::Noticed, format!("[{state}], where {reach:?} is to blame"))
+        })
+    }
+
+    /// What a fault can have done that nothing could tell, and what had to be there at some time since.
+    fn consequences(&self, harm: &Harm) -> (Reach, Vec<Promise>) {
+        let fault = match harm {
+            Harm::Rot { file, byte, .. } => {
+                let witnessed = self.witnesses.until(u64::MAX);
+                let log = |from| Reach::Log { from, witnessed };
+                let reach = in_log(file, *byte).map_or(Reach::Nothing, log);
+                return (reach, since(&self.past, 0));
+            }
+            Harm::InHistory(fault) | Harm::InRecovery(fault) => fault,
+        };
+        let Some(call) = self.calls.iter().find(|call| call.io == fault.at) else {
+            return (Reach::Nothing, Vec::new());
+        };
+        let reach = self.reach(call, fault.kind);
         // Elsewhere in the log it may have cut off more than what it should have written.
-        let cut_before = matches!(reach, Reach::Log { from, .. } if Some(from) < in_log(&call.name, call.range.start));
-        let past = since(&sound.past, if cut_before { 0 } else { call.io });
-        let io = disk.io_count();
-        for survivors in [nothing(), Survivors::All] {
-            let left = disk.crash(&survivors);
-            let judged = self.judge(&left, &ran.expected, &past, &reach, fault.kind);
-            let verdict = judged
-                .map_err(|violation| (violation, Some(Crash { io, survivors: Some(survivors) })))?;
-            let told = if ran.noticed { Verdict::Noticed } else { verdict };
-            coverage.strike(fault.kind, &told.struck());
-        }
-        Ok(())
+        let start = in_log(&call.name, call.range.start);
+        let cut_before = matches!(reach, Reach::Log { from, .. } if Some(from) < start);
+        (reach, since(&self.past, if cut_before { 0 } else { call.io }))
     }
 
     /// What is not where it was written may be missing there; where else it was written that must be noticed. A write of
     /// the log that is missing bears no witness either.
-    fn reach(&self, call: &Called, kind: FaultKind, witnesses: &Witnesses) -> Reach {
-        let page = self.plan.setting.page_size() as u64;
+    fn reach(&self, call: &Called, kind: FaultKind) -> Reach {
+        let page = self.page_size as u64;
         if call.name == "pages" {
             let pages = call.range.start / page..call.range.end.div_ceil(page);
             return Reach::Pages(pages.map(PageId).collect());
         }
         let Some(lost) = in_log(&call.name, call.changes_from) else { return Reach::Nothing };
-        let witnessed = witnesses.until(lost);
+        let witnessed = self.witnesses.until(lost);
         let from = match kind {
             FaultKind::MisdirectedWrite { by } => {
                 let there = call.range.start.saturating_add_signed(by);
@@ -218,89 +231,99 @@ impl Explorer {
         };
         Reach::Log { from, witnessed }
     }
+}
 
-    /// Each so-manyth byte of each file, with one bit of it.
-    fn rot(&self, history: &History, left: &SimDisk) -> Vec<Harm> {
-        // Another byte and another bit in each history.
-        let phase = super::numbers::of(history) % ROT_EVERY as u128;
-        let phase = usize::try_from(phase).unwrap_or(0);
-        let mut harms = Vec::new();
-        let log = left.list("log").unwrap_or_default();
-        let names = ["control", "pages", "doublewrite"].map(str::to_owned).into_iter();
-        for file in names.chain(log.into_iter().map(|name| format!("log/{name}"))) {
-            let bytes = left.read_file(&file).unwrap_or_default();
-            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            // Behind what is used there are zeros only: a little of them will do.
-            let end = (used + 4 * ROT_EVERY).min(bytes.len());
-            harms.extend(
-                (phase..end).step_by(ROT_EVERY).zip((phase..8).chain((0..8).cycle())).map(
-                    |(byte, bit)| Harm::Rot {
-                        file: file.clone(),
-                        byte: byte as u64,
-                        bit: u8::try_from(bit).unwrap_or(0),
-                    },
-                ),
-            );
-        }
-        harms
-    }
-
-    fn rotten(&self, left: &SimDisk, sound: &Sound, harm: &Harm) -> Checked<Verdict> {
-        let Harm::Rot { file, byte, bit } = harm else { unreachable!("it is rot") };
-        let disk = left.crash(&Survivors::All);
-        let flipped = disk.flip_bit(file, *byte, *bit);
-        flipped.or_else(|error| violated(Clause::Runs, error.to_string()))?;
-        let witnessed = sound.witnesses.until(u64::MAX);
-        let log = |from| Reach::Log { from, witnessed };
-        let reach = in_log(file, *byte).map_or(Reach::Nothing, log);
-        let past = since(&sound.past, 0);
-        self.judge(&disk, &sound.expected, &past, &reach, harm.kind())
-    }
-
-    /// Recovers what a silent fault has left: is it right, is it noticed, or could nothing tell?
-    fn judge(
+impl Explorer {
+    /// Tries each silent fault.
+    pub(super) fn strike_silently(
         &self,
-        disk: &SimDisk,
-        expected: &Expected,
-        past: &[Promise],
-        reach: &Reach,
-        kind: FaultKind,
-    ) -> Checked<Verdict> {
-        self.tick();
-        let options = self.plan.setting.options();
-        guarded(|| {
-            let opened = options.open_on(Arc::new(disk.crash(&Survivors::All)));
-            let state = match opened.and_then(|db| State::of(&db)) {
-                Err(error) if tells_of(kind, &error) => return Ok(Verdict::Noticed),
-                Err(error) => return violated(Clause::Tells, error.to_string()),
-                Ok(state) => state,
-            };
-            if expected.iter().any(|promise| promise.state == state) {
-                return Ok(Verdict::Harmless);
+        history: &History,
+        coverage: &mut Coverage,
+    ) -> std::result::Result<(), Box<Failure>> {
+        let failed = |violation, harm: Option<Harm>, crash: Option<Crash>| {
+            let crashes = crash.into_iter().collect();
+            Box::new(Failure { harm, crashes, ..*self.failed(history, violation) })
+        };
+        let setting = &self.plan.setting;
+        let sound = Sound::run(&self.stage, setting, history)
+            .map_err(|violation| failed(violation, None, None))?;
+        for call in &sound.calls {
+            for fault in faults_at(call.io, call.operation, true, setting.page_size()) {
+                let harm = Harm::InHistory(fault);
+                self.struck_silently(history, &sound, fault, coverage)
+                    .map_err(|(violation, crash)| failed(violation, Some(harm), crash))?;
             }
-            let only_on = |pages: &BTreeSet<PageId>, promises: &[Promise]| {
-                let differ = |promise: &Promise| promise.state.differences(&state);
-                // The space map says of all pages whether they are there.
-                pages.contains(&PageId(0))
-                    || promises.iter().any(|promise| differ(promise).is_subset(pages))
-            };
-            let out_of_reach = match reach {
-                Reach::Nothing => false,
-                Reach::Pages(pages) => {
-                    let chained = guarded(|| fine(Clause::Noticed, chained(disk)))?;
-                    only_on(&pages.difference(&chained).copied().collect(), expected)
-                }
-                Reach::Log { from, witnessed } => {
-                    let ahead = pages_ahead(disk, self.plan.setting.page_size(), *from);
-                    from >= witnessed && only_on(&ahead, past)
-                }
-            };
-            if out_of_reach {
-                return Ok(Verdict::Limit);
-            }
-            violated(Clause::Noticed, format!("[{state}], where {reach:?} is to blame"))
-        })
+        }
+        let (io, left) = (sound.disk.io_count(), sound.disk.crash(&Survivors::None));
+        for harm in rot(history, &left) {
+            self.tick();
+            let verdict = rotten(&left, &harm)
+                .and_then(|disk| sound.judge(&setting.options(), &harm, &disk, &sound.expected));
+            let crash = || Some(Crash { io, survivors: Some(nothing()) });
+            let verdict =
+                verdict.map_err(|violation| failed(violation, Some(harm.clone()), crash()))?;
+            coverage.strike(harm.kind(), &verdict.struck());
+        }
+        Ok(())
     }
+
+    /// A write of the history is lost, or lands elsewhere; a read is stale.
+    fn struck_silently(
+        &self,
+        history: &History,
+        sound: &Sound,
+        fault: Fault,
+        coverage: &mut Coverage,
+    ) -> std::result::Result<(), (Violation, Option<Crash>)> {
+        let disk = self.stage.disk();
+        disk.inject(fault);
+        let (options, on) = (self.plan.setting.options(), Arc::new(disk.clone()));
+        let ran = perform(&self.stage, history, &options, on, &Nobody, fault.kind)
+            .map_err(|violation| (violation, None))?;
+        let io = disk.io_count();
+        for survivors in [nothing(), everything(&disk.pending())] {
+            self.tick();
+            let left = disk.crash(&survivors);
+            let verdict = sound
+                .judge(&options, &Harm::InHistory(fault), &left, &ran.expected)
+                .map_err(|violation| (violation, Some(Crash { io, survivors: Some(survivors) })))?;
+            let told = if ran.noticed { Verdict::Noticed } else { verdict };
+            coverage.strike(fault.kind, &told.struck());
+        }
+        Ok(())
+    }
+}
+
+/// Each so-manyth byte of each file, with one bit of it.
+fn rot(history: &History, left: &SimDisk) -> Vec<Harm> {
+    // Another byte and another bit in each history.
+    let phase = super::numbers::of(history) % ROT_EVERY as u128;
+    let phase = usize::try_from(phase).unwrap_or(0);
+    let mut harms = Vec::new();
+    let log = left.list("log").unwrap_or_default();
+    let names = ["control", "pages", "doublewrite"].map(str::to_owned).into_iter();
+    for file in names.chain(log.into_iter().map(|name| format!("log/{name}"))) {
+        let bytes = left.read_file(&file).unwrap_or_default();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        // Behind what is used there are zeros only: a little of them will do.
+        let end = (used + 4 * ROT_EVERY).min(bytes.len());
+        harms.extend((phase..end).step_by(ROT_EVERY).zip((phase..8).chain((0..8).cycle())).map(
+            |(byte, bit)| Harm::Rot {
+                file: file.clone(),
+                byte: byte as u64,
+                bit: u8::try_from(bit).unwrap_or(0),
+            },
+        ));
+    }
+    harms
+}
+
+/// A disk of which a bit has rotted.
+fn rotten(disk: &SimDisk, harm: &Harm) -> Checked<SimDisk> {
+    let Harm::Rot { file, byte, bit } = harm else { unreachable!("it is rot") };
+    let disk = disk.crash(&Survivors::All);
+    fine(Clause::Runs, disk.flip_bit(file, *byte, *bit))?;
+    Ok(disk)
 }
 
 /// What is durable, and bears witness that the log before it had been durable.

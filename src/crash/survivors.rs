@@ -36,6 +36,11 @@ pub const fn nothing() -> Survivors {
     Survivors::Parts(BTreeMap::new())
 }
 
+/// Everything survives.
+pub fn everything(pending: &[Pending]) -> Survivors {
+    Survivors::Parts(pending.iter().map(|pending| (pending.id, Part::Whole)).collect())
+}
+
 /// The ways in which `pending` changes may survive, for a disk of such power failures. `is_new` says of a change
 /// whether it was not there when this was asked last.
 pub fn ways(pending: &[Pending], power: PowerFailure, is_new: impl Fn(u64) -> bool) -> Ways {

@@ -101,7 +101,7 @@ impl World {
         self.checkpoint = None;
         let mut txn = self.db.begin()?;
         let changes = allocate(&mut txn, b"on")?;
-        self.settle(Outcome::Done(changes), expect, |_| txn.commit())
+        self.settle(Outcome::Done(changes), expect, || txn.commit())
     }
 
     fn act(&mut self, number: usize, action: Action, expect: Expect<'_>) -> Result<()> {
@@ -268,11 +268,11 @@ impl World {
         &mut self,
         outcome: Outcome,
         expect: Expect<'_>,
-        call: impl FnOnce(&Db) -> Result<Lsn>,
+        call: impl FnOnce() -> Result<Lsn>,
     ) -> Result<()> {
         let done = self.model.push(outcome);
         expect(self.expected());
-        match call(&self.db) {
+        match call() {
             Ok(lsn) => {
                 self.claims.push(Claim::Record(lsn));
                 self.acknowledge(done, expect);
@@ -294,7 +294,7 @@ impl World {
             self.acknowledge(read, expect);
             return Ok(());
         }
-        self.settle(Outcome::Done(changes), expect, |_| txn.commit())
+        self.settle(Outcome::Done(changes), expect, || txn.commit())
     }
 
     fn commit_deferred(&mut self, number: usize, expect: Expect<'_>) -> Result<()> {
@@ -310,7 +310,7 @@ impl World {
         let Active { txn, changes, .. } = self.leave(number).active();
         let global_id = format!("T{number}").into_bytes();
         let outcome = Outcome::Prepared(global_id.clone(), changes);
-        self.settle(outcome, expect, |_| txn.prepare(&global_id))?;
+        self.settle(outcome, expect, || txn.prepare(&global_id))?;
         self.txns[number - 1] = Actor::Prepared(global_id);
         Ok(())
     }

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::super::output::print;
 use super::super::{DONE, SOMETHING_WRONG, WrongUsage};
-use super::{protection, sector};
-use crate::config::LogBlock;
+use super::{named, sector};
+use crate::config::{LogBlock, TornPageProtection};
 use crate::crash::{
     Bounds, Clause, Crash, Failure, Harm, Line, MOST_PAGES, MOST_TRANSACTIONS, Replayed, Setting,
     Violation, Vocabulary, replay,
@@ -150,13 +150,16 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
     let missing = |name: &str| anyhow!("{name:?} is missing, or is not what it must be");
     let text = |name: &str| value[name].as_str().ok_or_else(|| missing(name));
     let torn = TORN.iter().zip([Torn::Never, Torn::PrefixOrSuffix, Torn::Garbage]);
-    let named = text("torn")?;
-    let torn = torn.into_iter().find(|(name, _)| **name == named).ok_or_else(|| missing("torn"))?.1;
+    let name = text("torn")?;
+    let torn =
+        torn.into_iter().find(|(known, _)| **known == name).ok_or_else(|| missing("torn"))?.1;
     let ordered =
         value["metadata_in_order"].as_bool().ok_or_else(|| missing("metadata_in_order"))?;
     let metadata = if ordered { Metadata::Ordered } else { Metadata::Independent };
     let sector = sector(text("sector")?).map_err(|_| missing("sector"))?;
-    let protection = protection(text("protection")?).map_err(|_| missing("protection"))?;
+    let protection = text("protection")?;
+    let protection = named(protection, TornPageProtection::ALL, TornPageProtection::name)
+        .map_err(|_| missing("protection"))?;
     let log_block = match &value["log_block"] {
         Value::Null => LogBlock::Rewritten,
         bytes => LogBlock::Padded(bytes.as_u64().ok_or_else(|| missing("log_block"))?),
@@ -171,15 +174,14 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
     let crashes = crashes.iter().map(|crash| crash_from(crash).ok_or_else(|| missing("crashes")));
     let pages = value["pages"].as_u64().and_then(|pages| usize::try_from(pages).ok());
     let pages = pages.filter(|pages| (1..=MOST_PAGES).contains(pages));
-    let clause = text("clause")?;
-    let clause = Clause::ALL.into_iter().find(|known| known.name() == clause);
-    let named = text("vocabulary")?;
+    let clause =
+        named(text("clause")?, Clause::ALL, Clause::name).map_err(|_| missing("clause"))?;
     let all = Vocabulary::ENUMERATED.into_iter().chain([Vocabulary::Everything]);
-    let vocabulary = all.into_iter().find(|vocabulary| vocabulary.name() == named);
+    let vocabulary = named(text("vocabulary")?, all, Vocabulary::name);
     let bounds = Bounds {
         transactions: MOST_TRANSACTIONS,
         pages: pages.ok_or_else(|| missing("pages"))?,
-        vocabulary: vocabulary.ok_or_else(|| missing("vocabulary"))?,
+        vocabulary: vocabulary.map_err(|_| missing("vocabulary"))?,
     };
     Ok(Failure {
         setting,
@@ -190,10 +192,7 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
         },
         history: text("history")?.parse().map_err(|reason: String| anyhow!(reason))?,
         crashes: crashes.collect::<anyhow::Result<_>>()?,
-        violation: Violation {
-            clause: clause.ok_or_else(|| missing("clause"))?,
-            found: String::new(),
-        },
+        violation: Violation { clause, found: String::new() },
     })
 }
 
@@ -218,9 +217,7 @@ fn harm_from(value: &Value) -> Option<Harm> {
         let bit = u8::try_from(value["bit"].as_u64()?).ok()?;
         return Some(Harm::Rot { file: file.to_owned(), byte: value["byte"].as_u64()?, bit });
     }
-    let named = value["kind"].as_str()?;
-    let kind = FaultKind::ALL.into_iter().find(|kind| kind.name() == named)?;
-    let kind = match kind {
+    let kind = match named(value["kind"].as_str()?, FaultKind::ALL, FaultKind::name).ok()? {
         FaultKind::MisdirectedWrite { .. } => {
             FaultKind::MisdirectedWrite { by: value["by"].as_i64()? }
         }

@@ -43,6 +43,7 @@ With --json a line for each kind, level, protection, vocabulary and length that 
   version          of this shape: 1
   kind, level, protection, vocabulary, sector, steps, transactions, pages, depth
                    what was explored: histories of exactly so many steps
+  kills            whether processes also died while the power stayed
   shard, shards    which part of it
   histories        histories run
   points           moments at which the power might fail, sampled_points of them with more than 12 changes
@@ -111,9 +112,13 @@ struct Explore {
     /// How torn pages are made whole: double-write, page-images, none
     #[arg(long, value_parser = |name: &str| named(name, TornPageProtection::ALL, TornPageProtection::name))]
     protection: Vec<TornPageProtection>,
-    /// Which steps: records, space (pages come and go), outcomes (deferred commits, transactions in doubt)
+    /// Which steps: records, space (pages come and go), outcomes (deferred commits, transactions in doubt). Long histories
+    /// have all of them, and are left out when some are named here
     #[arg(long, value_parser = |name: &str| named(name, Vocabulary::ENUMERATED, Vocabulary::name))]
     vocabulary: Vec<Vocabulary>,
+    /// Only the power fails: processes do not die alone
+    #[arg(long)]
+    no_kill: bool,
     /// Bytes of a sector
     #[arg(long, default_value = "512", value_parser = sector)]
     sector: SectorSize,
@@ -198,7 +203,7 @@ impl Explore {
     fn parts(&self) -> anyhow::Result<Vec<Part>> {
         let protections = [TornPageProtection::DoubleWrite, TornPageProtection::PageImages];
         let mut parts = Vec::new();
-        for kind in or_all(&self.kind, &Kind::ALL) {
+        for kind in self.kinds()? {
             let vocabularies = match kind {
                 Kind::Long => vec![Vocabulary::Everything],
                 _ => or_all(&self.vocabulary, &Vocabulary::ENUMERATED),
@@ -214,6 +219,19 @@ impl Explore {
             }
         }
         Ok(parts)
+    }
+
+    /// Long histories have steps of all vocabularies.
+    fn kinds(&self) -> anyhow::Result<Vec<Kind>> {
+        let mut kinds = or_all(&self.kind, &Kind::ALL);
+        if !self.vocabulary.is_empty() {
+            if self.kind.contains(&Kind::Long) {
+                let reason = "long histories have steps of all vocabularies: --vocabulary is for the other kinds";
+                return Err(WrongUsage(reason.to_owned()).into());
+            }
+            kinds.retain(|kind| *kind != Kind::Long);
+        }
+        Ok(kinds)
     }
 
     fn part(
@@ -235,7 +253,7 @@ impl Explore {
             bounds,
             kind,
             depth: self.depth.into(),
-            kills: true,
+            kills: !self.no_kill,
             shard,
             shards,
             threads: self.threads.unwrap_or(processors),

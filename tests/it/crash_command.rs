@@ -31,6 +31,7 @@ fn what_was_covered_is_told_line_by_line() {
     assert_eq!(lines.len(), 4 * 2 * 3, "levels, protections, lengths");
     for line in &lines {
         assert_eq!((&line["version"], &line["failure"]), (&1.into(), &Value::Null));
+        assert_eq!((&line["kind"], &line["kills"]), (&"crashes".into(), &true.into()));
         assert_eq!((&line["finished"], &line["complete"]), (&true.into(), &true.into()), "{line}");
         let histories = [1, 5, 86][usize::try_from(line["steps"].as_u64().unwrap()).unwrap()];
         assert_eq!(line["histories"], histories);
@@ -38,6 +39,21 @@ fn what_was_covered_is_told_line_by_line() {
         assert!(line["steps"] == 1 || line["states"].as_u64().unwrap() >= 5, "{line}");
     }
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is saved");
+}
+
+/// A process that dies leaves other states than the power.
+#[test]
+fn only_the_power_fails_if_so_wanted() {
+    let folder = tempdir().unwrap();
+    let options = ["--kind", "crashes", "--level", "L0", "--protection", "double-write"];
+    let options = [&options[..], &["--vocabulary", "records", "--steps", "2"]].concat();
+    let output = crash(folder.path(), &[&options[..], &["--no-kill", "--json"]].concat());
+    let lines = lines(&output);
+    assert!(lines.iter().all(|line| line["killed"] == 0 && line["kills"] == false));
+    let all = crash(folder.path(), &[&options[..], &["--json"]].concat());
+    assert!(told(&all.stdout).contains(r#""kills":true"#));
+    let table = crash(folder.path(), &[&options[..], &["--no-kill"]].concat());
+    assert!(told(&table.stdout).contains("no process that dies alone"));
 }
 
 #[test]
@@ -55,10 +71,26 @@ fn the_table_says_complete_or_sampled() {
     assert!(text.contains("sampled at "), "it cannot be done in a second: {text}");
 }
 
+/// What makes lines of JSON parts of one exploration.
+const SAME: [&str; 11] = [
+    "kind",
+    "level",
+    "protection",
+    "vocabulary",
+    "sector",
+    "steps",
+    "transactions",
+    "pages",
+    "depth",
+    "kills",
+    "shards",
+];
+
 #[test]
 fn shards_are_merged_and_a_missing_one_is_noticed() {
     let folder = tempdir().unwrap();
-    let common = ["--kind", "crashes", "--vocabulary", "records", "--steps", "2"];
+    let common =
+        ["--kind", "crashes", "--kind", "faults", "--vocabulary", "records", "--steps", "2"];
     let common = [&common[..], &["--seconds", "0", "--level", "L0", "--json"]].concat();
     let mut histories = 0;
     for shard in ["0/2", "1/2"] {
@@ -72,8 +104,11 @@ fn shards_are_merged_and_a_missing_one_is_noticed() {
     let merged: Value = serde_json::from_slice(&merged.stdout).unwrap();
     let parts = merged["parts"].as_array().unwrap();
     let counts = parts.iter().map(|part| part["histories"].as_u64().unwrap());
-    assert_eq!((counts.sum::<u64>(), histories), (2 * 92, 2 * 92));
-    assert!(parts.iter().all(|part| part["complete"] == true));
+    assert_eq!((counts.sum::<u64>(), histories), (2 * (92 + 6), 2 * (92 + 6)));
+    let mut crashes = parts.iter().filter(|part| part["kind"] == "crashes");
+    assert!(crashes.all(|part| part["complete"] == true));
+    let mut unnamed = SAME.into_iter().filter(|name| parts[0][*name].is_null());
+    assert_eq!(unnamed.next(), None, "what makes lines parts of one exploration is in each");
 
     let one = crash(folder.path(), &["merge", "1.jsonl"]);
     assert_eq!(one.status.code(), Some(1));
@@ -136,9 +171,13 @@ fn a_failure_is_told_saved_and_replayed() {
 #[test]
 fn wrong_usage_is_told() {
     let folder = tempdir().unwrap();
-    for options in
-        [&["--shard", "2/2"][..], &["--steps", "99"], &["--level", "L9"], &["--threads", "0"]]
-    {
+    for options in [
+        &["--shard", "2/2"][..],
+        &["--steps", "99"],
+        &["--level", "L9"],
+        &["--threads", "0"],
+        &["--kind", "long", "--vocabulary", "space"],
+    ] {
         assert_eq!(crash(folder.path(), options).status.code(), Some(2), "{options:?}");
     }
 }

@@ -31,7 +31,7 @@ pub struct Arguments {
 }
 
 /// What makes lines parts of one exploration.
-const SAME: [&str; 10] = [
+const SAME: [&str; 11] = [
     "kind",
     "level",
     "protection",
@@ -41,6 +41,7 @@ const SAME: [&str; 10] = [
     "transactions",
     "pages",
     "depth",
+    "kills",
     "shards",
 ];
 /// What is added up.
@@ -134,11 +135,11 @@ fn text(parts: &BTreeMap<String, Merged>, states: u64) -> String {
         "explored",
         "level",
         "protection",
+        "vocabulary",
         "steps",
-        "length",
         "histories",
         "points",
-        "states",
+        "distinct states",
         "",
     ]);
     for merged in parts.values() {

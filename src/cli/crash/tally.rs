@@ -31,6 +31,7 @@ impl Tally {
         let Coverage { nested, killed, recovered, finished, .. } = self.coverage;
         json!({
             "version": 1,
+            "kind": self.plan.kind.name(),
             "level": self.level.name(),
             "protection": self.plan.setting.protection.name(),
             "vocabulary": self.plan.bounds.vocabulary.name(),
@@ -39,6 +40,7 @@ impl Tally {
             "transactions": self.plan.bounds.transactions,
             "pages": self.plan.bounds.pages,
             "depth": self.plan.depth,
+            "kills": self.plan.kills,
             "shard": self.plan.shard,
             "shards": self.plan.shards,
             "histories": histories,
@@ -123,7 +125,8 @@ impl Row<'_> {
     fn extent(&self) -> String {
         let complete = self.complete.map(|steps| format!("complete to {}", counted(steps, "step")));
         let longer = if self.first.plan.kind == Kind::Long { LONGER } else { 1 };
-        let sampled = self.sampled.map(|steps| format!("sampled at {}", steps * longer));
+        let sampled =
+            self.sampled.map(|steps| format!("sampled at {}", counted(steps * longer, "step")));
         complete.into_iter().chain(sampled).collect::<Vec<_>>().join(", ")
     }
 }
@@ -135,11 +138,11 @@ pub fn table_of(tallies: &[Tally]) -> String {
         "explored",
         "level",
         "protection",
-        "steps",
+        "vocabulary",
         "histories",
         "points",
-        "states",
-        "inside recovery",
+        "distinct states",
+        "checks inside recovery",
         "",
     ]);
     let mut all = Coverage::default();
@@ -160,10 +163,11 @@ pub fn table_of(tallies: &[Tally]) -> String {
     let took: Duration = tallies.iter().map(|tally| tally.took).sum();
     let thread_millis = took.as_millis().max(1) * first.plan.threads as u128;
     let each = i128::from(all.states) * 1000 / i128::try_from(thread_millis).unwrap_or(i128::MAX);
-    let Plan { bounds, depth, shard, shards, .. } = first.plan;
+    let Plan { bounds, depth, kills, shard, shards, .. } = first.plan;
+    let died = if kills { "" } else { ", no process that dies alone" };
     let part = if shards > 1 { format!(", shard {shard} of {shards}") } else { String::new() };
     format!(
-        "{}\n{}Bounds: {}, {}, crashes inside recovery to depth {depth}{part}.\n\
+        "{}\n{}Bounds: {}, {}, crashes inside recovery to depth {depth}{died}{part}.\n\
          {} distinct states recovered and checked, {} a second and thread.\n",
         lines(&table),
         table_of_faults(&all),

@@ -11,8 +11,8 @@
 //! Invariants:
 //! - a batch is *complete* when its header's checksum is right and every image carries the page id,
 //!   the pageLSN and the checksum that the header lists, and is whole;
-//! - the batch is overwritten only after its pages are durable in place, or byte for byte with itself. So a page that is torn in
-//!   place is in the newest complete batch, and that is the newest version of it;
+//! - the batch is overwritten only after its pages are durable in place, or byte for byte with itself. So
+//!   a page that is torn in place is in the newest complete batch, and that is the newest version of it;
 //! - if the batch is not complete, none of its pages was written in place, and the batch before is
 //!   durable in place;
 //! - pages are written in place without their batch only while there is no complete batch: it would

@@ -31,7 +31,7 @@ use super::oracle::{Checked, Clause, Violation, fine};
 use crate::disk::{Disk, SimDisk};
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::ControlFile;
-use crate::record::{LogRecord, Undo};
+use crate::record::{LogRecord, Undo, Update};
 use crate::recovery::LogReader;
 use crate::sync::Arc;
 
@@ -88,18 +88,13 @@ impl Told {
             (self.first_lsn, self.undo_next_lsn) = (Some(prev_lsn.unwrap_or(lsn)), prev_lsn);
         }
         let step = match record {
-            LogRecord::Update(update) => match update.undo {
-                Undo::Physical(_) if !self.committed => Step::Update(update.page, prev_lsn),
-                _ => Step::Passed(prev_lsn),
-            },
-            LogRecord::Compensation(clr) => {
-                self.compensated(clr.page, clr.undo_next_lsn)?;
-                Step::Passed(clr.undo_next_lsn)
+            LogRecord::Update(Update { page, undo: Undo::Physical(_), .. }) if !self.committed => {
+                Step::Update(*page, prev_lsn)
             }
-            LogRecord::NestedTopActionEnd(end) => Step::Passed(end.undo_next_lsn),
-            _ => Step::Passed(prev_lsn),
+            _ => Step::Passed(record.undo_goes_on_at()),
         };
         match record {
+            LogRecord::Compensation(clr) => self.compensated(clr.page, clr.undo_next_lsn)?,
             LogRecord::Commit(_) => (self.committed, self.in_doubt) = (true, false),
             LogRecord::Rollback(_) => self.in_doubt = false,
             LogRecord::Prepare(prepare) => self.in_doubt = prepare.is_last(),
@@ -219,9 +214,7 @@ mod tests {
     use super::*;
     use crate::disk::Survivors;
     use crate::page::PageOp;
-    use crate::record::{
-        Commit, CompensationLogRecord, End, NestedTopActionEnd, TransactionLink, Update,
-    };
+    use crate::record::{Commit, CompensationLogRecord, End, NestedTopActionEnd, TransactionLink};
 
     const OP: PageOp<'static> = PageOp::RemoveSlot { slot: crate::ids::SlotId(0) };
 

@@ -1,12 +1,14 @@
 //! The crash lab: what it explores it covers, what the engine promises holds there, and what it does not promise
 //! is found to be broken.
 
+use std::collections::BTreeMap;
+
 use aries::config::{LogBlock, TornPageProtection};
 use aries::crash::{
-    Bounds, Clause, Coverage, Explorer, Failure, Fate, Kind, Level, Line, Plan, Setting, Struck,
-    Vocabulary, minimised, replay,
+    Bounds, Clause, Coverage, Crash, Explorer, Failure, Fate, Harm, Kind, Level, Line, Plan,
+    Setting, Struck, Violation, Vocabulary, minimised, replay,
 };
-use aries::disk::{FaultKind, Metadata, Part, PowerFailure, SectorSize, Torn};
+use aries::disk::{Fault, FaultKind, Metadata, Part, PowerFailure, SectorSize, Survivors, Torn};
 
 fn plan(setting: Setting, depth: usize) -> Plan {
     let bounds = Bounds { transactions: 3, pages: 2, vocabulary: Vocabulary::Records };
@@ -112,6 +114,29 @@ fn faults_of_the_disk_are_survived_told_or_out_of_reach() {
                 ),
             }
         }
+    }
+}
+
+/// A write that is lost, whichever it is, is no failure when it is replayed either: what nothing could tell is known.
+#[test]
+fn a_known_limit_is_none_when_it_is_replayed() {
+    let plan = plan(Setting::default(), 1);
+    let replayed = |at: u64, io: u64| {
+        let fault = Fault { at, kind: FaultKind::LostWrite, forever: false };
+        let violation = Violation { clause: Clause::Noticed, found: String::new() };
+        let survivors = Some(Survivors::Parts(BTreeMap::new()));
+        replay(&Failure {
+            setting: plan.setting,
+            bounds: plan.bounds,
+            history: "T1: update P1; T1: commit".parse().unwrap(),
+            harm: Some(Harm::InHistory(fault)),
+            crashes: vec![Crash { io, survivors }],
+            violation,
+        })
+    };
+    let end = (0..200).rfind(|io| replayed(u64::MAX, *io).is_ok()).unwrap();
+    for at in 0..end {
+        assert_eq!(replayed(at, end).unwrap().violation, None, "I/O {at} of {end}");
     }
 }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::super::WrongUsage;
+use super::named;
 use crate::config::Sabotage;
 
 #[derive(Args)]
@@ -31,10 +32,8 @@ pub struct Arguments {
 
 fn wanted(name: Option<&str>) -> Result<Vec<Sabotage>, WrongUsage> {
     let Some(name) = name else { return Ok(Sabotage::ALL.to_vec()) };
-    let found = Sabotage::ALL.iter().find(|sabotage| sabotage.name() == name);
-    let names: Vec<&str> = Sabotage::ALL.iter().map(|sabotage| sabotage.name()).collect();
-    let unknown = || WrongUsage(format!("there is no {name:?}; there are {}", names.join(", ")));
-    found.map(|sabotage| vec![*sabotage]).ok_or_else(unknown)
+    let found = named(name, Sabotage::ALL.iter().copied(), Sabotage::name);
+    found.map(|one| vec![one]).map_err(|names| WrongUsage(format!("there is no {name:?}: {names}")))
 }
 
 /// Runs `aries crash sabotage`.

@@ -161,30 +161,37 @@ impl Action {
     }
 
     fn read(words: &str, page: Option<Page>) -> Option<Self> {
-        Some(match (words, page) {
-            ("update", Some(page)) => Self::Update(page),
-            ("insert", Some(page)) => Self::Insert(page),
-            ("delete", Some(page)) => Self::Delete(page),
-            ("read", Some(page)) => Self::Read(page),
-            ("allocate", Some(page)) => Self::Allocate(page),
-            ("free", Some(page)) => Self::Free(page),
-            ("nested insert", Some(page)) => Self::NestedInsert(page),
-            ("nested allocate", Some(page)) => Self::NestedAllocate(page),
-            ("nested free", Some(page)) => Self::NestedFree(page),
-            ("undone update", Some(page)) => Self::UndoneUpdate(page),
-            ("undone allocate", Some(page)) => Self::UndoneAllocate(page),
-            ("undone free", Some(page)) => Self::UndoneFree(page),
-            ("savepoint s", None) => Self::Savepoint,
-            ("rollback s", None) => Self::RollbackTo,
-            ("commit", None) => Self::Commit,
-            ("commit deferred", None) => Self::CommitDeferred,
-            ("wait", None) => Self::Wait,
-            ("prepare", None) => Self::Prepare,
-            ("rollback", None) => Self::Rollback,
-            _ => return None,
-        })
+        let on_it = page.into_iter().flat_map(|page| ON_A_PAGE.map(|action| action(page)));
+        on_it.chain(ALONE).find(|action| action.words() == (words, page))
     }
 }
+
+/// Actions on a page.
+const ON_A_PAGE: [fn(Page) -> Action; 12] = [
+    Action::Update,
+    Action::Insert,
+    Action::Delete,
+    Action::Read,
+    Action::Allocate,
+    Action::Free,
+    Action::NestedInsert,
+    Action::NestedAllocate,
+    Action::NestedFree,
+    Action::UndoneUpdate,
+    Action::UndoneAllocate,
+    Action::UndoneFree,
+];
+
+/// The others.
+const ALONE: [Action; 7] = [
+    Action::Savepoint,
+    Action::RollbackTo,
+    Action::Commit,
+    Action::CommitDeferred,
+    Action::Wait,
+    Action::Prepare,
+    Action::Rollback,
+];
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -297,18 +297,14 @@ impl Outline {
             }
             Action::Delete(page) => self.change(number, page).now.deleted |= page.bit(),
             Action::Read(page) => {
-                let ended = std::array::from_fn(|at| {
-                    self.txns[at].phase == Phase::Ended || self.txns[at].phase == Phase::Deferred
-                });
+                let phases: [Phase; MOST_TRANSACTIONS] =
+                    std::array::from_fn(|at| self.txns[at].phase);
                 let txn = self.touch(number, page);
                 txn.read |= page.bit();
-                for (read_of, _) in txn
-                    .read_of
-                    .iter_mut()
-                    .zip::<[bool; MOST_TRANSACTIONS]>(ended)
-                    .filter(|(_, ended)| *ended)
-                {
-                    *read_of |= page.bit();
+                for (read_of, phase) in txn.read_of.iter_mut().zip(phases) {
+                    if matches!(phase, Phase::Ended | Phase::Deferred) {
+                        *read_of |= page.bit();
+                    }
                 }
             }
             Action::Allocate(page) => self.change_map(number, page).now.made |= page.bit(),

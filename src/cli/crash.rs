@@ -22,7 +22,7 @@ use crate::crash::{
     Bounds, Coverage, Explorer, Failure, Kind, Level, MOST_PAGES, MOST_TRANSACTIONS, Plan,
     Vocabulary,
 };
-use crate::demo::grouped;
+use crate::demo::{counted, grouped};
 use crate::disk::SectorSize;
 use crate::sync::{AtomicBool, Ordering};
 
@@ -50,8 +50,9 @@ With --json a line for each kind, level, protection, vocabulary and length that 
                    that were not durable: there not every subset was tried
   ways             subsets tried
   states           distinct states of the disk that were recovered and checked
-  nested           checked states that a crash inside a recovery left
-  killed           checked states that a process left which died while the power stayed
+  checked          the same, but counted once for each thing that must be there, and for each depth of crashes inside
+  nested           of those checked, how many a crash inside a recovery left
+  killed           of those checked, how many a process left which died while the power stayed
   faults           faults of the disk by kind: runs, of them harmless, noticed, and known limits, where nothing could tell
   recovered        distinct disks that came of it; on each, recovery was repeated and work went on
   finished         whether all histories were run, rather than the time was up
@@ -102,8 +103,9 @@ struct Explore {
     /// Most pages of a history
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=MOST_PAGES as u64))]
     pages: u64,
-    /// Which kind of exploration: crashes; faults (of the disk, each at each call, in histories one step shorter); long (ten
-    /// random histories of all steps, eight times as long)
+    /// Which kind of exploration: crashes; faults (of the disk, each at each call, in histories one step shorter, at level L0
+    /// if none is named); long (ten random histories of all steps, eight times as long). One after the other: each gets
+    /// its share of the time
     #[arg(long, value_parser = |name: &str| named(name, Kind::ALL, Kind::name))]
     kind: Vec<Kind>,
     /// What the disk may do when the power fails: L0 sectors in any order, L1 and torn, L2 and garbage, L3 names and lengths in any order
@@ -184,8 +186,14 @@ struct Part {
 }
 
 /// What is named, or all there is.
-fn or_all<T: Clone>(named: &[T], all: &[T]) -> Vec<T> {
-    if named.is_empty() { all.to_vec() } else { named.to_vec() }
+fn or_all<T: Copy + PartialEq>(named: &[T], all: &[T]) -> Vec<T> {
+    let mut wanted = Vec::new();
+    for one in if named.is_empty() { all } else { named } {
+        if !wanted.contains(one) {
+            wanted.push(*one);
+        }
+    }
+    wanted
 }
 
 impl Part {
@@ -253,7 +261,8 @@ impl Explore {
             bounds,
             kind,
             depth: self.depth.into(),
-            kills: !self.no_kill,
+            // What a dead process leaves is checked by what crashes inside its restart leave.
+            kills: !self.no_kill && self.depth > 0,
             shard,
             shards,
             threads: self.threads.unwrap_or(processors),
@@ -266,17 +275,49 @@ fn explore(arguments: &Explore) -> anyhow::Result<u8> {
     if arguments.threads == Some(0) {
         return Err(WrongUsage("there is no exploring with 0 threads".to_owned()).into());
     }
-    let deadline =
-        (arguments.seconds > 0).then(|| Instant::now() + Duration::from_secs(arguments.seconds));
     let parts = arguments.parts()?;
-    let (mut tallies, mut output) = (Vec::new(), Output::new());
-    let mut failed = None;
-    'all: for steps in 0..=usize::from(arguments.steps) {
-        for (part, steps) in parts.iter().filter_map(|part| Some((part, part.length(steps)?))) {
+    if parts.iter().all(|part| part.length(arguments.steps.into()).is_none()) {
+        let reason = "histories of faults and long ones need --steps 1 at least";
+        return Err(WrongUsage(reason.to_owned()).into());
+    }
+    let kinds: Vec<&[Part]> = parts.chunk_by(|one, next| one.plan.kind == next.plan.kind).collect();
+    let (began, mut tallies, mut failed) = (Instant::now(), Vec::new(), None);
+    for (number, parts) in (1..).zip(&kinds) {
+        // Each kind has its share of the time, and what those before have left of theirs.
+        let share = Duration::from_secs(arguments.seconds) / u32::try_from(kinds.len())? * number;
+        let deadline = began.checked_add(share).filter(|_| arguments.seconds > 0);
+        failed = explore_kind(arguments, parts, deadline, &mut tallies);
+        if failed.is_some() {
+            break;
+        }
+    }
+    if !arguments.json {
+        print(&tally::table_of(&tallies));
+    }
+    let Some(failure) = failed else { return Ok(DONE) };
+    if !arguments.json {
+        print(&failure::text(&failure)?);
+    }
+    failure::save(&failure, &arguments.save)?;
+    let file = arguments.save.display();
+    eprintln!("aries: saved as {file}: `aries crash replay {file}` shows it again");
+    Ok(SOMETHING_WRONG)
+}
+
+/// Explores longer and longer histories in one way, until the time is up or something is wrong.
+fn explore_kind(
+    arguments: &Explore,
+    parts: &[Part],
+    deadline: Option<Instant>,
+    tallies: &mut Vec<Tally>,
+) -> Option<Failure> {
+    let mut output = Output::new();
+    for steps in 0..=usize::from(arguments.steps) {
+        for (part, length) in parts.iter().filter_map(|part| Some((part, part.length(steps)?))) {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break 'all;
+                return None;
             }
-            let (tally, failure) = explore_length(part, steps, deadline);
+            let (tally, failure) = explore_length(part, length, deadline);
             if arguments.json {
                 let line = tally.to_json(failure.as_ref());
                 output.print(&format!("{line}\n"));
@@ -284,28 +325,11 @@ fn explore(arguments: &Explore) -> anyhow::Result<u8> {
             }
             tallies.push(tally);
             if failure.is_some() {
-                failed = failure;
-                break 'all;
+                return failure;
             }
         }
     }
-    if !arguments.json {
-        print(&tally::table_of(&tallies));
-    }
-    match failed {
-        None => Ok(DONE),
-        Some(failure) => {
-            failure::save(&failure, &arguments.save)?;
-            if !arguments.json {
-                print(&failure::text(&failure)?);
-            }
-            eprintln!(
-                "aries: saved as {}: `aries crash replay` shows it again",
-                arguments.save.display()
-            );
-            Ok(SOMETHING_WRONG)
-        }
-    }
+    None
 }
 
 /// Explores the histories of one length, until the time is up; gives what that covered.
@@ -320,7 +344,8 @@ fn explore_length(
         let states = grouped(coverage.states - before.states);
         let (level, vocabulary) = (part.level.name(), part.plan.bounds.vocabulary.name());
         let (kind, protection) = (part.plan.kind.name(), part.plan.setting.protection.name());
-        format!("{kind}, {level}, {protection}, {vocabulary}, {steps} steps: {states} states")
+        let steps = counted(part.plan.kind.steps(steps), "step");
+        format!("{kind}, {level}, {protection}, {vocabulary}, {steps}: {states} states")
     });
     let failure = failure.map(|failure| smallest(part, failure));
     let coverage = part.explorer.coverage().since(&before);

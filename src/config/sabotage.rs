@@ -41,7 +41,7 @@ macro_rules! sabotages {
 }
 
 sabotages! {
-    PageBeforeLog "page-before-log" "1.4"
+    PageBeforeLog "page-before-log" "1.1"
         "no page reaches the disk before the log up to its pageLSN is durable";
     CommitBeforeForce "commit-before-force" "5.3"
         "no commit is acknowledged before its record is durable";
@@ -91,7 +91,7 @@ sabotages! {
         "a page with a wrong checksum is not believed";
     NestedTopActionUndone "nested-top-action-undone" "9"
         "undo passes over a nested top action that has ended";
-    PreparedRolledBack "prepared-rolled-back" ""
+    PreparedRolledBack "prepared-rolled-back" "6.3"
         "restart leaves a transaction in doubt to whoever decides upon it";
     NoPageImage "no-page-image" ""
         "under page images, a page is logged whole before its first change since it was clean";

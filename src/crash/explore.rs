@@ -23,7 +23,7 @@ use super::model::Expected;
 use super::monitor::{Begin, Monitor};
 use super::numbers::{Numbers, of};
 use super::oracle::{Clause, Violation, fine, guarded};
-use super::plan::{Coverage, Failure, Kind, LONGER, Plan};
+use super::plan::{Coverage, Failure, Kind, Plan};
 use super::probe::Probe;
 use super::stage::Stage;
 use crate::disk::SimDisk;
@@ -123,7 +123,7 @@ impl Explorer {
             Kind::Crashes | Kind::Faults => Box::new(all(bounds, lengths)),
             Kind::Long => Box::new(lengths.flat_map(move |length| {
                 let seeds = (0..RANDOM).map(move |seed| seed << 8 | length as u64);
-                seeds.map(move |seed| random(bounds, length * LONGER, seed))
+                seeds.map(move |seed| random(bounds, Kind::Long.steps(length), seed))
             })),
         };
         let numbered = all.zip(0..);
@@ -164,6 +164,8 @@ impl Explorer {
             };
             self.under_way.lock().retain(|other| *other != history);
             if let Err(failure) = explored {
+                // Not all of that history was tried.
+                self.coverage.lock().finished = false;
                 self.note(*failure);
                 self.stop();
             }

@@ -50,7 +50,7 @@ pub use hunt::{Hunted, expectation};
 pub use model::{Promise, State};
 pub use monitor::{Begin, Claim, Monitor, OrderRule, OutOfOrder, out_of_order};
 pub use oracle::{Clause, Violation};
-pub use plan::{Coverage, Crash, Failure, Kind, LONGER, Plan};
+pub use plan::{Coverage, Crash, Failure, Kind, Plan};
 pub use replay::{Fate, Line, Pended, Replayed, replay};
 pub use setting::{Level, Setting};
 pub use shrink::{minimised, shortened};

@@ -268,6 +268,10 @@ fn locked(setting: &Setting, disk: &SimDisk, promise: &Promise) -> Checked<()> {
             let found = format!("{page}.{slot} is in doubt, and others see {seen:?}");
             return violated(Clause::Settled, found);
         }
+        if txn.free_page(page).is_ok() {
+            let found = format!("{page}.{slot} is in doubt, and others free {page}");
+            return violated(Clause::Settled, found);
+        }
     }
     Ok(())
 }

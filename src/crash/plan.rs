@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// How much longer random histories are.
-pub const LONGER: usize = 8;
+const LONGER: usize = 8;
 
 impl Kind {
     /// All of them.
@@ -32,6 +32,15 @@ impl Kind {
             Self::Crashes => "crashes",
             Self::Faults => "faults",
             Self::Long => "long",
+        }
+    }
+
+    /// How many steps histories have that are of this length.
+    #[must_use]
+    pub const fn steps(self, length: usize) -> usize {
+        match self {
+            Self::Crashes | Self::Faults => length,
+            Self::Long => length * LONGER,
         }
     }
 }

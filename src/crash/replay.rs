@@ -16,6 +16,7 @@ use super::plan::{Crash, Failure};
 use super::probe::changes_something;
 use super::silent::Sound;
 use super::stage::{Stage, Watch};
+use super::survivors::impossible;
 use crate::db::Options;
 use crate::disk::{
     Call, Disk, Fault, Part, Pending, PendingKind, SimDisk, Survivors, WatchedDisk, Watcher,
@@ -153,7 +154,11 @@ impl Replay<'_> {
         }
         // From the crash on every call fails, so the history does, too.
         let ran = self.history(&recorder);
+        if let Some(Harm::InHistory(fault)) = harm {
+            struck(&recorder.disk, *fault)?;
+        }
         if crashes.is_empty() {
+            self.needs_no_crash()?;
             return Ok((Arc::from([]), ran.err()));
         }
         let (mut disk, mut expected) = recorder.taken()?;
@@ -169,8 +174,19 @@ impl Replay<'_> {
             let fault = fault.take();
             (disk, expected) = self.crash_inside(&disk, &expected, before, crash, fault)?;
         }
-        let judged = self.judge(&disk, &expected);
+        let judged = self.judge(&disk, &expected)?;
         Ok((expected, judged.err()))
+    }
+
+    /// Whether what is wrong can be seen before any crash.
+    fn needs_no_crash(&self) -> Result<()> {
+        use Clause::{Asserts, Final, Order, Runs, Tells};
+        let Failure { harm, violation, .. } = self.failure;
+        let is_seen = matches!(violation.clause, Asserts | Final | Order | Runs | Tells);
+        match harm {
+            None | Some(Harm::InHistory(_)) if is_seen => Ok(()),
+            _ => Err(Error::InvalidInput("there is no crash in it".to_owned())),
+        }
     }
 
     /// Watches the order of what is done to a disk next, if the failure is about that.
@@ -229,31 +245,37 @@ impl Replay<'_> {
             }
         }
         recorder.end();
+        fault.map_or(Ok(()), |fault| struck(&recorder.disk, fault))?;
         recorder.taken()
     }
 
     /// The last recovery, and what follows it.
-    fn judge(&self, disk: &SimDisk, expected: &Expected) -> Checked<()> {
+    fn judge(&self, disk: &SimDisk, expected: &Expected) -> Result<Checked<()>> {
         self.lines.lock().push(Line::Opened);
         let Failure { harm, crashes, setting, history, .. } = self.failure;
         let disk = disk.kill();
-        match harm {
+        Ok(match harm {
             Some(Harm::InRecovery(fault)) if crashes.len() == 1 => {
                 disk.inject(*fault);
-                return guarded(|| {
-                    recover_or_refuse(&self.options, &disk, expected, fault.kind).map(drop)
-                });
+                let recover = || recover_or_refuse(&self.options, &disk, expected, fault.kind);
+                let judged = guarded(recover).map(drop);
+                struck(&disk, *fault)?;
+                judged
             }
-            Some(harm) if harm.is_silent() => {
-                let sound = Sound::run(&self.stage, setting, history)?;
-                return sound.judge(&self.options, harm, &disk, expected).map(drop);
-            }
-            _ => {}
-        }
+            Some(harm) if harm.is_silent() => Sound::run(&self.stage, setting, history)
+                .and_then(|sound| sound.judge(&self.options, harm, &disk, expected))
+                .map(drop),
+            _ => self.judge_sound(&disk, expected),
+        })
+    }
+
+    /// The same where nothing is wrong with the disk any more.
+    fn judge_sound(&self, disk: &SimDisk, expected: &Expected) -> Checked<()> {
+        let Failure { crashes, setting, .. } = self.failure;
         if crashes.last().is_some_and(|crash| crash.survivors.is_none()) {
             live_on(&setting.options(), Arc::new(disk.kill()), expected, &|_| {})?;
         }
-        let monitor = self.monitor(&disk);
+        let monitor = self.monitor(disk);
         let watched: Arc<dyn Disk> = match &monitor {
             Some(monitor) => monitor.watched(),
             None => Arc::new(disk.clone()),
@@ -262,6 +284,14 @@ impl Replay<'_> {
         go_on(setting, &disk.crash(&Survivors::None), &promise)?;
         monitor.map_or(Ok(()), |monitor| monitor.check())
     }
+}
+
+/// Whether the disk has come to the I/O at which a fault strikes.
+fn struck(disk: &SimDisk, fault: Fault) -> Result<()> {
+    if disk.io_count() > fault.at {
+        return Ok(());
+    }
+    Err(Error::InvalidInput(format!("I/O {}, at which the fault strikes, never comes", fault.at)))
 }
 
 /// Watches a disk up to a crash.
@@ -276,6 +306,8 @@ struct Recorder {
 struct Recorded {
     expected: Option<Expected>,
     taken: Option<SimDisk>,
+    /// Why it cannot be as the crash says.
+    impossible: Option<String>,
 }
 
 impl Recorder {
@@ -301,13 +333,20 @@ impl Recorder {
             return false;
         }
         let survivors = self.crash.survivors.as_ref();
+        let changes = self.disk.pending();
+        if let Some(Survivors::Parts(kept)) = survivors {
+            state.impossible = impossible(&changes, self.disk.power_failure(), kept);
+        }
+        if state.impossible.is_some() {
+            return false;
+        }
         let pended = |pending: &Pending| Pended {
             id: pending.id,
             change: words(pending),
             is_metadata: !matches!(pending.kind, PendingKind::Sector { .. }),
             fate: survivors.map_or(Fate::Kept, |survivors| fate(pending.id, survivors)),
         };
-        let pending = self.disk.pending().iter().map(pended).collect();
+        let pending = changes.iter().map(pended).collect();
         let process_only = survivors.is_none();
         self.lines.lock().push(Line::Crash { io: self.crash.io, process_only, pending });
         let left =
@@ -319,7 +358,10 @@ impl Recorder {
     /// What the crash left, and what must be there.
     fn taken(&self) -> Result<(SimDisk, Expected)> {
         let mut state = self.state.lock();
-        let never = || Error::InvalidInput(format!("I/O {} never comes", self.crash.io));
+        let io = self.crash.io;
+        let why = state.impossible.take().map(|why| format!("the crash before I/O {io}: {why}"));
+        let why = why.unwrap_or_else(|| format!("I/O {io} never comes"));
+        let never = || Error::InvalidInput(why.clone());
         Ok((state.taken.take().ok_or_else(never)?, state.expected.take().ok_or_else(never)?))
     }
 }

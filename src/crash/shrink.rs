@@ -2,7 +2,7 @@
 
 use super::explore::Explorer;
 use super::history::History;
-use super::oracle::Violation;
+use super::oracle::{Clause, Violation};
 use super::plan::{Failure, Kind, Plan};
 use super::replay::{Fate, Line, replay};
 use crate::disk::{Metadata, Part, Survivors};
@@ -41,7 +41,12 @@ fn fails(failure: &Failure, history: History, depth: usize) -> Result<Option<Fai
     let Failure { setting, bounds, .. } = *failure;
     let (kind, shard, shards, threads) = (Kind::Long, 0, 1, 1);
     let plan = Plan { setting, bounds, kind, depth, kills: true, shard, shards, threads };
-    Ok(Explorer::new(plan)?.explore(&history).err().map(|failure| *failure))
+    let explorer = Explorer::new(plan)?;
+    let explorer = match failure.violation.clause {
+        Clause::Order => explorer,
+        _ => explorer.without_monitor(),
+    };
+    Ok(explorer.explore(&history).err().map(|failure| *failure))
 }
 
 /// The same failure, with as little lost as will do: crashes inside recovery that need not be are left out, and what
@@ -52,7 +57,15 @@ fn fails(failure: &Failure, history: History, depth: usize) -> Result<Option<Fai
 pub fn minimised(failure: &Failure) -> Result<Failure> {
     let mut least = failure.clone();
     least.violation = still_fails(failure)?.unwrap_or_else(|| failure.violation.clone());
-    for nth in (1..failure.crashes.len()).rev() {
+    // What two crashes show, one at another moment may show as well.
+    let fewer = (0..failure.crashes.len().saturating_sub(1)).filter(|_| failure.harm.is_none());
+    for depth in fewer {
+        if let Some(found) = fails(failure, failure.history.clone(), depth)? {
+            least = found;
+            break;
+        }
+    }
+    for nth in (1..least.crashes.len()).rev() {
         let mut shorter = least.clone();
         shorter.crashes.remove(nth);
         keep_if_it_fails(&mut least, shorter);

@@ -10,6 +10,7 @@
 //!   (They bear witness, too, but only if restart reads them before the log goes on.)
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::explore::Explorer;
 use super::faults::{Called, Calls, Nobody, open_or_refuse, perform};
@@ -40,6 +41,22 @@ enum Reach {
     Pages(BTreeSet<PageId>),
     /// The log is cut off, from this byte of it on; something bears witness of it up to the other.
     Log { from: u64, witnessed: u64 },
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing could be wrong unnoticed"),
+            Self::Pages(pages) => {
+                let pages: Vec<String> = pages.iter().map(PageId::to_string).collect();
+                write!(f, "only on {} something could be wrong unnoticed", pages.join(", "))
+            }
+            Self::Log { from, witnessed } => write!(
+                f,
+                "the log could only be cut off at byte {from} unnoticed; something bears witness of it up to {witnessed}"
+            ),
+        }
+    }
 }
 
 /// Notes what had to be there, and from which I/O on.
@@ -141,7 +158,7 @@ impl Sound {
             calls: calls.take(),
             expected: ran.expected,
             past: std::mem::take(&mut *past.seen.lock()),
-            witnesses: fine(Clause::Opens, witnesses(&disk))?,
+            witnesses: fine(Clause::Runs, witnesses(&disk))?,
             disk,
         })
     }
@@ -185,7 +202,7 @@ impl Sound {
             if out_of_reach {
                 return Ok(Verdict::Limit);
             }
-            violated(Clause::Noticed, format!("[{state}], where {reach:?} is to blame"))
+            violated(Clause::Noticed, format!("[{state}]; {reach}"))
         })
     }
 

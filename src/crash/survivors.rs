@@ -41,6 +41,34 @@ pub fn everything(pending: &[Pending]) -> Survivors {
     Survivors::Parts(pending.iter().map(|pending| (pending.id, Part::Whole)).collect())
 }
 
+/// Why these cannot be what survives of `pending` changes; `None` if they can.
+pub fn impossible(
+    pending: &[Pending],
+    power: PowerFailure,
+    kept: &BTreeMap<u64, Part>,
+) -> Option<String> {
+    let mut lost_metadata = false;
+    for Pending { id, kind, .. } in pending {
+        let (part, is_sector) = (kept.get(id), matches!(kind, PendingKind::Sector { .. }));
+        match part {
+            Some(part) if is_sector && !power.allows(*part) => {
+                return Some(format!("this disk never leaves {part:?} of a sector, as of {id}"));
+            }
+            Some(part) if !is_sector && *part != Part::Whole => {
+                return Some(format!("change {id} is a name or a length, and has no parts"));
+            }
+            Some(_) if !is_sector && lost_metadata && power.metadata == Metadata::Ordered => {
+                return Some(format!(
+                    "change {id} survives, and a name or a length before it does not"
+                ));
+            }
+            _ => lost_metadata |= !is_sector && part.is_none(),
+        }
+    }
+    let unknown = kept.keys().find(|id| !pending.iter().any(|pending| pending.id == **id));
+    unknown.map(|id| format!("no change {id} is pending then"))
+}
+
 /// The ways in which `pending` changes may survive, for a disk of such power failures. `is_new` says of a change
 /// whether it was not there when this was asked last.
 pub fn ways(pending: &[Pending], power: PowerFailure, is_new: impl Fn(u64) -> bool) -> Ways {
@@ -225,6 +253,32 @@ mod tests {
         let found = subsets(&pending, power);
         let expected = [vec![0], vec![1], vec![0, 1], vec![0, 2], vec![0, 1, 2]];
         assert_eq!(found, expected.into_iter().collect());
+    }
+
+    #[test]
+    fn what_cannot_survive_is_told() {
+        let mut pending: Vec<Pending> = (0..4).map(sector).collect();
+        (pending[1].kind, pending[2].kind) = (PendingKind::Create, PendingKind::Remove);
+        let ordered = PowerFailure { metadata: Metadata::Ordered, ..PowerFailure::default() };
+        let torn = PowerFailure { torn: Torn::PrefixOrSuffix, ..ordered };
+        for (power, kept, words) in [
+            (ordered, vec![(0, Part::Whole), (1, Part::Whole)], None),
+            (torn, vec![(0, Part::Prefix(512))], None),
+            (ordered, vec![(0, Part::Prefix(5))], Some("never leaves Prefix(5)")),
+            (torn, vec![(0, Part::Suffix(513))], Some("never leaves Suffix(513)")),
+            (torn, vec![(0, Part::Garbage { seed: 1 })], Some("never leaves Garbage")),
+            (torn, vec![(1, Part::Prefix(5))], Some("change 1 is a name")),
+            (torn, vec![(2, Part::Whole)], Some("change 2 survives")),
+            (PowerFailure::default(), vec![(2, Part::Whole)], None),
+            (ordered, vec![(7, Part::Whole)], Some("no change 7 is pending")),
+        ] {
+            let found = impossible(&pending, power, &kept.into_iter().collect());
+            let as_wanted = match (&found, words) {
+                (Some(found), Some(words)) => found.contains(words),
+                (found, words) => found.is_none() && words.is_none(),
+            };
+            assert!(as_wanted, "{found:?} instead of {words:?}");
+        }
     }
 
     #[test]

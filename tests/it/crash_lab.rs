@@ -134,7 +134,7 @@ fn a_known_limit_is_none_when_it_is_replayed() {
             violation,
         })
     };
-    let end = (0..200).rfind(|io| replayed(u64::MAX, *io).is_ok()).unwrap();
+    let end = (0..200).rfind(|io| replayed(0, *io).is_ok()).unwrap();
     for at in 0..end {
         assert_eq!(replayed(at, end).unwrap().violation, None, "I/O {at} of {end}");
     }

@@ -67,7 +67,7 @@ fn told(failure: &Failure, replayed: &Replayed) -> String {
     if let Some(harm) = &failure.harm {
         text += &format!("Fault: {harm}\n");
     }
-    text += "\n";
+    text += "(T1 to T3 are the history's names; the engine numbers its transactions itself.)\n\n";
     for line in &replayed.lines {
         let indent = match line {
             Line::Opened | Line::Step(_) | Line::Crash { .. } => "",
@@ -88,7 +88,7 @@ fn told(failure: &Failure, replayed: &Replayed) -> String {
             let expected: Vec<String> =
                 replayed.expected.iter().map(|state| format!("[{state}]")).collect();
             // What must be there says nothing of an order that is wrong.
-            if violation.clause != Clause::Order {
+            if violation.clause != Clause::Order && !expected.is_empty() {
                 text += &format!("Right: {}\n", expected.join(" or "));
             }
         }
@@ -149,6 +149,9 @@ fn crash_json(crash: &Crash) -> Value {
 fn from_json(value: &Value) -> anyhow::Result<Failure> {
     let missing = |name: &str| anyhow!("{name:?} is missing, or is not what it must be");
     let text = |name: &str| value[name].as_str().ok_or_else(|| missing(name));
+    if value["version"] != 1 {
+        return Err(missing("version"));
+    }
     let torn = TORN.iter().zip([Torn::Never, Torn::PrefixOrSuffix, Torn::Garbage]);
     let name = text("torn")?;
     let torn =
@@ -160,7 +163,7 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
     let protection = text("protection")?;
     let protection = named(protection, TornPageProtection::ALL, TornPageProtection::name)
         .map_err(|_| missing("protection"))?;
-    let log_block = match &value["log_block"] {
+    let log_block = match value.get("log_block").ok_or_else(|| missing("log_block"))? {
         Value::Null => LogBlock::Rewritten,
         bytes => LogBlock::Padded(bytes.as_u64().ok_or_else(|| missing("log_block"))?),
     };
@@ -186,7 +189,7 @@ fn from_json(value: &Value) -> anyhow::Result<Failure> {
     Ok(Failure {
         setting,
         bounds,
-        harm: match &value["harm"] {
+        harm: match value.get("harm").ok_or_else(|| missing("harm"))? {
             Value::Null => None,
             harm => Some(harm_from(harm).ok_or_else(|| missing("harm"))?),
         },
@@ -213,8 +216,13 @@ fn harm_json(harm: &Harm) -> Value {
 }
 
 fn harm_from(value: &Value) -> Option<Harm> {
-    if let Some(file) = value["file"].as_str() {
-        let bit = u8::try_from(value["bit"].as_u64()?).ok()?;
+    let is_rot = value.get("file").is_some();
+    if is_rot == value.get("in").is_some() {
+        return None;
+    }
+    if is_rot {
+        let file = value["file"].as_str()?;
+        let bit = u8::try_from(value["bit"].as_u64()?).ok().filter(|bit| *bit < 8)?;
         return Some(Harm::Rot { file: file.to_owned(), byte: value["byte"].as_u64()?, bit });
     }
     let kind = match named(value["kind"].as_str()?, FaultKind::ALL, FaultKind::name).ok()? {
@@ -233,11 +241,15 @@ fn harm_from(value: &Value) -> Option<Harm> {
 
 fn crash_from(value: &Value) -> Option<Crash> {
     let io = value["io"].as_u64()?;
-    if value["survivors"].is_null() {
+    let survivors = value.get("survivors")?;
+    if survivors.is_null() {
         return Some(Crash { io, survivors: None });
     }
     let mut parts = BTreeMap::new();
-    for survivor in value["survivors"].as_array()? {
+    for survivor in survivors.as_array()? {
+        if survivor.as_array()?.len() != 3 {
+            return None;
+        }
         let number = survivor[2].as_u64()?;
         let bytes = usize::try_from(number).ok()?;
         let part = match survivor[1].as_str()? {
@@ -247,7 +259,9 @@ fn crash_from(value: &Value) -> Option<Crash> {
             "garbage" => Part::Garbage { seed: number },
             _ => return None,
         };
-        parts.insert(survivor[0].as_u64()?, part);
+        if parts.insert(survivor[0].as_u64()?, part).is_some() {
+            return None;
+        }
     }
     Some(Crash { io, survivors: Some(Survivors::Parts(parts)) })
 }

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::output::{lines, print, table};
-use super::super::{DONE, SOMETHING_WRONG};
+use super::super::{DONE, SOMETHING_WRONG, WrongUsage};
+use super::tally::table_of_faults;
+use crate::crash::Struck;
 use crate::demo::grouped;
 
 #[derive(Args)]
@@ -20,148 +23,303 @@ Examples:
 
 Exit code 0 if nothing is wrong and no shard is missing, 1 if not, 2 for wrong usage.
 
-A state that two shards came to is counted by both.")]
+All lines must be of one exploration, but for the shard. What two shards come to, a state or a recovery, each of
+them checks and counts; only histories add up to what one job would have counted.")]
 pub struct Arguments {
     /// Files with the lines that `aries crash --json` printed
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Print one JSON object: ok, states, parts (each as a line of `aries crash --json`, with missing shards)
+    /// Print one JSON object: ok, states, parts (each as a line of `aries crash --json`; missing is how many shards are
+    /// missing, missing_shards the first 20 of them)
     #[arg(long)]
     json: bool,
 }
 
-/// What makes lines parts of one exploration.
-const SAME: [&str; 11] = [
-    "kind",
-    "level",
-    "protection",
-    "vocabulary",
-    "sector",
-    "steps",
-    "transactions",
-    "pages",
-    "depth",
-    "kills",
-    "shards",
-];
-/// What is added up.
-const ADDED: [&str; 8] =
-    ["histories", "points", "sampled_points", "ways", "states", "nested", "killed", "recovered"];
-
-#[derive(Default)]
-struct Merged {
-    same: Vec<Value>,
-    added: [u64; ADDED.len()],
-    shards: BTreeSet<u64>,
-    of: u64,
+/// A line of `aries crash --json`.
+#[derive(Deserialize)]
+struct Line {
+    version: u64,
+    #[serde(flatten)]
+    part: Part,
+    #[serde(flatten)]
+    exploration: Exploration,
+    shard: u64,
+    #[serde(flatten)]
+    counts: Counts,
+    faults: BTreeMap<String, Faults>,
+    finished: bool,
     complete: bool,
+    failure: Value,
+}
+
+/// What is the same in all lines that can be added up.
+#[derive(Serialize, Deserialize, Clone, PartialEq)]
+struct Exploration {
+    sector: u64,
+    transactions: u64,
+    pages: u64,
+    depth: u64,
+    kills: bool,
+    shards: u64,
+}
+
+/// What was explored.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    steps: u64,
+    kind: String,
+    level: String,
+    protection: String,
+    vocabulary: String,
+}
+
+/// What is added up.
+#[derive(Serialize, Deserialize, Default)]
+struct Counts {
+    histories: u64,
+    points: u64,
+    sampled_points: u64,
+    ways: u64,
+    states: u64,
+    checked: u64,
+    nested: u64,
+    killed: u64,
+    recovered: u64,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct Faults {
+    runs: u64,
+    harmless: u64,
+    noticed: u64,
+    known_limits: u64,
+}
+
+/// Adds up.
+fn sum<const N: usize>(sums: [&mut u64; N], more: [u64; N]) -> anyhow::Result<()> {
+    for (sum, more) in sums.into_iter().zip(more) {
+        *sum = sum.checked_add(more).ok_or_else(|| anyhow!("its numbers are too large"))?;
+    }
+    Ok(())
+}
+
+impl Counts {
+    fn add(&mut self, more: &Self) -> anyhow::Result<()> {
+        let Self { histories, points, sampled_points, ways, states, .. } = self;
+        let Self { checked, nested, killed, recovered, .. } = self;
+        sum(
+            [histories, points, sampled_points, ways, states, checked, nested, killed, recovered],
+            [
+                more.histories,
+                more.points,
+                more.sampled_points,
+                more.ways,
+                more.states,
+                more.checked,
+                more.nested,
+                more.killed,
+                more.recovered,
+            ],
+        )
+    }
+}
+
+impl Faults {
+    fn add(&mut self, more: &Self) -> anyhow::Result<()> {
+        let Self { runs, harmless, noticed, known_limits } = self;
+        let more = [more.runs, more.harmless, more.noticed, more.known_limits];
+        sum([runs, harmless, noticed, known_limits], more)
+    }
+}
+
+/// A part, of all shards.
+#[derive(Default)]
+struct Sum {
+    counts: Counts,
+    faults: BTreeMap<String, Faults>,
+    shards: BTreeSet<u64>,
+    sampled: bool,
     failures: Vec<Value>,
 }
 
+impl Sum {
+    fn add(&mut self, line: Line) -> anyhow::Result<()> {
+        if !self.shards.insert(line.shard) {
+            return Err(anyhow!("shard {} was there before", line.shard));
+        }
+        self.counts.add(&line.counts)?;
+        for (name, faults) in &line.faults {
+            self.faults.entry(name.clone()).or_default().add(faults)?;
+        }
+        self.sampled |= !line.complete;
+        self.failures.extend((!line.failure.is_null()).then_some(line.failure));
+        Ok(())
+    }
+
+    /// How many shards are missing, and the first of them.
+    fn missing(&self, shards: u64) -> (u64, Vec<u64>) {
+        let missing = (0..shards).filter(|shard| !self.shards.contains(shard));
+        (shards - self.shards.len() as u64, missing.take(MOST_NAMED).collect())
+    }
+}
+
+/// So many missing shards are named.
+const MOST_NAMED: usize = 20;
+
+/// All that was read.
+#[derive(Default)]
+struct Merged {
+    exploration: Option<Exploration>,
+    parts: BTreeMap<Part, Sum>,
+}
+
 impl Merged {
-    fn missing(&self) -> Vec<u64> {
-        (0..self.of).filter(|shard| !self.shards.contains(shard)).collect()
+    fn add(&mut self, line: &str) -> anyhow::Result<()> {
+        let line: Line = serde_json::from_str(line)
+            .map_err(|error| anyhow!("it is no line of `aries crash --json`: {error}"))?;
+        if line.version != 1 {
+            return Err(anyhow!("its version is {}, not 1", line.version));
+        }
+        let shards = line.exploration.shards;
+        if line.shard >= shards {
+            return Err(anyhow!("there is no shard {} of {shards}", line.shard));
+        }
+        let was_sampled = !line.finished || line.counts.sampled_points > 0;
+        if line.complete && (was_sampled || !line.failure.is_null()) {
+            return Err(anyhow!("it calls complete what is not"));
+        }
+        match &self.exploration {
+            Some(other) if *other != line.exploration => {
+                return Err(anyhow!(
+                    "it is of another exploration: sector, transactions, pages, depth, kills and shards are to be the same"
+                ));
+            }
+            _ => self.exploration = Some(line.exploration.clone()),
+        }
+        self.parts.entry(line.part.clone()).or_default().add(line)
+    }
+
+    fn shards(&self) -> u64 {
+        self.exploration.as_ref().map_or(0, |exploration| exploration.shards)
     }
 
     fn is_ok(&self) -> bool {
-        self.failures.is_empty() && self.missing().is_empty()
+        self.parts.values().all(|sum| sum.failures.is_empty() && sum.missing(self.shards()).0 == 0)
     }
 
-    fn to_json(&self) -> Value {
-        let same = SAME.iter().map(|name| (*name).to_owned()).zip(self.same.iter().cloned());
-        let added = ADDED.iter().map(|name| (*name).to_owned());
-        let added = added.zip(self.added.iter().map(|count| Value::from(*count)));
-        let mut all: serde_json::Map<String, Value> = same.chain(added).collect();
-        all.insert("missing_shards".into(), self.missing().into());
-        all.insert("complete".into(), (self.complete && self.missing().is_empty()).into());
-        all.insert("failures".into(), self.failures.clone().into());
-        Value::Object(all)
+    fn to_json(&self) -> anyhow::Result<Value> {
+        let parts = self.parts.iter().map(|(part, sum)| self.part_json(part, sum));
+        let parts = parts.collect::<anyhow::Result<Vec<Value>>>()?;
+        let states = self.states()?;
+        Ok(json!({ "version": 1, "ok": self.is_ok(), "states": states, "parts": parts }))
+    }
+
+    fn part_json(&self, part: &Part, sum: &Sum) -> anyhow::Result<Value> {
+        let (missing, first) = sum.missing(self.shards());
+        let more = json!({
+            "faults": sum.faults,
+            "missing": missing,
+            "missing_shards": first,
+            "complete": !sum.sampled && missing == 0,
+            "failures": sum.failures,
+        });
+        let mut all = serde_json::Map::new();
+        for value in [
+            serde_json::to_value(part)?,
+            serde_json::to_value(&self.exploration)?,
+            serde_json::to_value(&sum.counts)?,
+            more,
+        ] {
+            all.extend(value.as_object().cloned().unwrap_or_default());
+        }
+        Ok(Value::Object(all))
+    }
+
+    fn states(&self) -> anyhow::Result<u64> {
+        let mut states = 0;
+        for part in self.parts.values() {
+            sum([&mut states], [part.counts.states])?;
+        }
+        Ok(states)
+    }
+
+    fn text(&self) -> anyhow::Result<String> {
+        let mut table = table([
+            "explored",
+            "level",
+            "protection",
+            "vocabulary",
+            "steps",
+            "histories",
+            "points",
+            "distinct states",
+            "",
+        ]);
+        let mut faults: BTreeMap<&str, Faults> = BTreeMap::new();
+        for (part, sum) in &self.parts {
+            let Part { steps, kind, level, protection, vocabulary } = part;
+            table.add_row([
+                kind.clone(),
+                level.clone(),
+                protection.clone(),
+                vocabulary.clone(),
+                steps.to_string(),
+                grouped(sum.counts.histories),
+                grouped(sum.counts.points),
+                grouped(sum.counts.states),
+                self.extent(sum),
+            ]);
+            for (name, more) in &sum.faults {
+                faults.entry(name).or_default().add(more)?;
+            }
+        }
+        let faults = faults.into_iter().map(|(name, faults)| {
+            let Faults { runs, harmless, noticed, known_limits } = faults;
+            (name, Struck { runs, harmless, noticed, limits: known_limits })
+        });
+        Ok(format!(
+            "{}\n{}{} distinct states, each shard and row for itself, recovered and checked.\n",
+            lines(&table),
+            table_of_faults(faults),
+            grouped(self.states()?)
+        ))
+    }
+
+    fn extent(&self, sum: &Sum) -> String {
+        let shards = self.shards();
+        let extent = match (sum.missing(shards), sum.sampled) {
+            ((0, _), false) => "complete".to_owned(),
+            ((0, _), true) => "sampled".to_owned(),
+            ((missing, first), _) if missing > first.len() as u64 => {
+                format!("{missing} shards of {shards} are missing: {first:?} …")
+            }
+            ((_, first), _) => format!("shards {first:?} of {shards} are missing"),
+        };
+        extent + if sum.failures.is_empty() { "" } else { "; FAILED" }
     }
 }
 
 /// Runs `aries crash merge`.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let mut parts: BTreeMap<String, Merged> = BTreeMap::new();
+    let mut merged = Merged::default();
     for file in &arguments.files {
         let name = file.display();
-        let text =
-            fs::read_to_string(file).map_err(|error| anyhow!("cannot read {name}: {error}"))?;
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            add(&mut parts, line)
-                .map_err(|error| anyhow!("{name}, line {}: {error}", number + 1))?;
+        let text = fs::read_to_string(file)
+            .map_err(|error| WrongUsage(format!("cannot read {name}: {error}")))?;
+        let mut lines =
+            (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()).peekable();
+        if lines.peek().is_none() {
+            let message = format!("{name} has no line: what was to write it has explored nothing");
+            return Err(WrongUsage(message).into());
+        }
+        for (number, line) in lines {
+            let added = merged.add(line);
+            added.map_err(|error| WrongUsage(format!("{name}, line {number}: {error}")))?;
         }
     }
-    let ok = parts.values().all(Merged::is_ok);
-    let states: u64 = parts.values().map(|merged| merged.added[4]).sum();
-    if arguments.json {
-        let parts: Vec<Value> = parts.values().map(Merged::to_json).collect();
-        print(&format!(
-            "{:#}\n",
-            json!({ "version": 1, "ok": ok, "states": states, "parts": parts })
-        ));
-    } else {
-        print(&text(&parts, states));
+    match arguments.json {
+        true => print(&format!("{:#}\n", merged.to_json()?)),
+        false => print(&merged.text()?),
     }
-    Ok(if ok { DONE } else { SOMETHING_WRONG })
-}
-
-fn add(parts: &mut BTreeMap<String, Merged>, line: &str) -> anyhow::Result<()> {
-    let value: Value =
-        serde_json::from_str(line).map_err(|error| anyhow!("it is no JSON: {error}"))?;
-    if value["version"] != 1 {
-        return Err(anyhow!("it is no line of `aries crash --json`, or one of another version"));
-    }
-    let number = |name: &str| value[name].as_u64().ok_or_else(|| anyhow!("{name} is missing"));
-    let same: Vec<Value> = SAME.iter().map(|name| value[*name].clone()).collect();
-    let key = format!("{:>3} {}", number("steps")?, Value::from(same.clone()));
-    let merged = parts.entry(key).or_insert_with(|| Merged { complete: true, ..Merged::default() });
-    merged.same = same;
-    merged.of = number("shards")?;
-    if !merged.shards.insert(number("shard")?) {
-        return Err(anyhow!("shard {} was there before", number("shard")?));
-    }
-    for (sum, name) in merged.added.iter_mut().zip(ADDED) {
-        *sum += number(name)?;
-    }
-    merged.complete &= value["complete"] == true;
-    if !value["failure"].is_null() {
-        merged.failures.push(value["failure"].clone());
-    }
-    Ok(())
-}
-
-fn text(parts: &BTreeMap<String, Merged>, states: u64) -> String {
-    let mut table = table([
-        "explored",
-        "level",
-        "protection",
-        "vocabulary",
-        "steps",
-        "histories",
-        "points",
-        "distinct states",
-        "",
-    ]);
-    for merged in parts.values() {
-        let word = |at: usize| merged.same[at].as_str().unwrap_or_default().to_owned();
-        let missing = merged.missing();
-        let extent = match (missing.is_empty(), merged.complete) {
-            (false, _) => format!("shards {missing:?} of {} are missing", merged.of),
-            (true, true) => "complete".to_owned(),
-            (true, false) => "sampled".to_owned(),
-        };
-        let failed = if merged.failures.is_empty() { "" } else { "; FAILED" };
-        table.add_row([
-            word(0),
-            word(1),
-            word(2),
-            word(3),
-            merged.same[5].to_string(),
-            grouped(merged.added[0]),
-            grouped(merged.added[1]),
-            grouped(merged.added[4]),
-            extent + failed,
-        ]);
-    }
-    format!("{}\n{} states recovered and checked.\n", lines(&table), grouped(states))
+    Ok(if merged.is_ok() { DONE } else { SOMETHING_WRONG })
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::output::{lines, table};
 use super::failure;
-use crate::crash::{Coverage, Failure, Kind, LONGER, Level, Plan, Struck};
+use crate::crash::{Coverage, Failure, Kind, Level, Plan, Struck};
 use crate::demo::{counted, grouped};
 use crate::disk::FaultKind;
 
@@ -28,7 +28,7 @@ impl Tally {
     /// Its line of JSON.
     pub fn to_json(&self, failed: Option<&Failure>) -> Value {
         let Coverage { histories, points, sampled_points, ways, states, .. } = self.coverage;
-        let Coverage { nested, killed, recovered, finished, .. } = self.coverage;
+        let Coverage { checked, nested, killed, recovered, finished, .. } = self.coverage;
         json!({
             "version": 1,
             "kind": self.plan.kind.name(),
@@ -36,7 +36,7 @@ impl Tally {
             "protection": self.plan.setting.protection.name(),
             "vocabulary": self.plan.bounds.vocabulary.name(),
             "sector": self.plan.setting.power.sector.bytes(),
-            "steps": self.steps * if self.plan.kind == Kind::Long { LONGER } else { 1 },
+            "steps": self.plan.kind.steps(self.steps),
             "transactions": self.plan.bounds.transactions,
             "pages": self.plan.bounds.pages,
             "depth": self.plan.depth,
@@ -48,6 +48,7 @@ impl Tally {
             "sampled_points": sampled_points,
             "ways": ways,
             "states": states,
+            "checked": checked,
             "nested": nested,
             "killed": killed,
             "recovered": recovered,
@@ -73,14 +74,13 @@ fn faults(coverage: &Coverage) -> Value {
     Value::Object(told.collect())
 }
 
-/// The same, for people; nothing, if none was tried.
-fn table_of_faults(coverage: &Coverage) -> String {
+/// What became of faults, by their names, for people; nothing, if none was tried.
+pub fn table_of_faults<'n>(faults: impl IntoIterator<Item = (&'n str, Struck)>) -> String {
     let mut table = table(["fault", "tried", "harmless", "noticed", "known limit"]);
-    for (kind, struck) in FaultKind::ALL.iter().zip(&coverage.struck) {
-        let Struck { runs, harmless, noticed, limits } = *struck;
+    for (name, Struck { runs, harmless, noticed, limits }) in faults {
         if runs > 0 {
             let counts = [runs, harmless, noticed, limits].map(grouped);
-            table.add_row([kind.name().to_owned()].into_iter().chain(counts));
+            table.add_row([name.to_owned()].into_iter().chain(counts));
         }
     }
     if table.is_empty() { String::new() } else { format!("{}\n", lines(&table)) }
@@ -124,9 +124,10 @@ impl Row<'_> {
     /// What was covered, and how: complete and sampled are never mixed.
     fn extent(&self) -> String {
         let complete = self.complete.map(|steps| format!("complete to {}", counted(steps, "step")));
-        let longer = if self.first.plan.kind == Kind::Long { LONGER } else { 1 };
-        let sampled =
-            self.sampled.map(|steps| format!("sampled at {}", counted(steps * longer, "step")));
+        let kind = self.first.plan.kind;
+        let sampled = self
+            .sampled
+            .map(|length| format!("sampled at {}", counted(kind.steps(length), "step")));
         complete.into_iter().chain(sampled).collect::<Vec<_>>().join(", ")
     }
 }
@@ -166,11 +167,12 @@ pub fn table_of(tallies: &[Tally]) -> String {
     let Plan { bounds, depth, kills, shard, shards, .. } = first.plan;
     let died = if kills { "" } else { ", no process that dies alone" };
     let part = if shards > 1 { format!(", shard {shard} of {shards}") } else { String::new() };
+    let faults = FaultKind::ALL.iter().map(|kind| kind.name()).zip(all.struck);
     format!(
         "{}\n{}Bounds: {}, {}, crashes inside recovery to depth {depth}{died}{part}.\n\
-         {} distinct states recovered and checked, {} a second and thread.\n",
+         {} distinct states, each row for itself, recovered and checked; {} a second and thread.\n",
         lines(&table),
-        table_of_faults(&all),
+        table_of_faults(faults),
         counted(bounds.transactions, "transaction"),
         counted(bounds.pages, "page"),
         grouped(all.states),

@@ -24,7 +24,7 @@
 //! | an acknowledged commit | its record, and all log before it, is durable |
 //! | a page that was flushed | is durable in place |
 //!
-//! Source: ARIES, sections 1.4 (write-ahead logging), 5.3 (commit), 5.4 (checkpoints, master record).
+//! Source: ARIES, sections 1.1 (write-ahead logging), 5.3 (commit), 5.4 (checkpoints, master record).
 
 mod durable;
 mod log;

@@ -38,13 +38,13 @@ macro_rules! rules {
 }
 
 rules! {
-    LogBeforePage "log-before-page" "1.4"
+    LogBeforePage "log-before-page" "1.1"
         "no page reaches the disk before the log up to its pageLSN is durable";
     ForceAtCommit "force-at-commit" "5.3"
         "nothing is acknowledged before its log record, and all log before that, is durable";
     MasterAfterCheckpoint "master-after-checkpoint" "5.4"
         "the master record points at a checkpoint only once its begin and end records are durable";
-    OlderMaster "older-master" "5.4"
+    OlderMaster "older-master" ""
         "a change of the master record leaves the newest one that is durable alone";
     LogKept "log-kept" "5.4"
         "the log is kept from where the checkpoints of both durable master records need it";

@@ -125,7 +125,8 @@ impl PowerFailure {
     }
 
     /// Whether a sector may survive so.
-    fn allows(self, part: Part) -> bool {
+    #[must_use]
+    pub fn allows(self, part: Part) -> bool {
         match part {
             Part::Whole => true,
             Part::Prefix(cut) | Part::Suffix(cut) => {

@@ -30,6 +30,8 @@ pub use hunting::hunt;
 
 #[cfg(feature = "sabotage")]
 mod hunting {
+    use std::ops::RangeInclusive;
+
     use super::super::explore::Explorer;
     use super::super::history::{Bounds, MOST_TRANSACTIONS, Vocabulary};
     use super::super::plan::{Kind, Plan};
@@ -44,37 +46,31 @@ mod hunting {
     const DEPTH: usize = 1;
 
     /// Where a rule is hunted.
-    #[derive(Clone, Copy)]
     struct Ground {
         kind: Kind,
         level: Level,
         protection: TornPageProtection,
         vocabulary: Vocabulary,
         kills: bool,
-        /// How long histories are at most.
-        most: usize,
+        /// How long histories are.
+        steps: RangeInclusive<usize>,
     }
 
-    /// All grounds, the plainest lessons first: the power fails, a process dies, long histories, faults of the disk. (Where
-    /// no copy of a page stands elsewhere, faults in writing it show that else are healed.)
-    fn grounds(neutral: bool) -> [Vec<Ground>; 4] {
+    /// All grounds, the plainest lessons first: the power fails, a process dies, long histories, faults of the disk; and last
+    /// what takes many steps. (Where no copy of a page stands elsewhere, faults in writing it show that else are healed.)
+    fn grounds() -> [Vec<Ground>; 5] {
         use Kind::{Crashes, Faults, Long};
         use Level::{L0, L1, L3};
         use TornPageProtection::{DoubleWrite, None, PageImages};
         use Vocabulary::{Everything, Outcomes, Records, Space};
-        let of = |kind, level, protection, vocabulary, most| Ground {
-            kind,
-            level,
-            protection,
-            vocabulary,
-            kills: false,
-            most,
+        let of = |kind, level, protection, vocabulary, most| {
+            let steps = 0..=most;
+            Ground { kind, level, protection, vocabulary, kills: false, steps }
         };
         let killed = |ground| Ground { kills: true, ..ground };
         [
             vec![
-                // One rule takes four steps; where none is broken, three will do.
-                of(Crashes, L0, DoubleWrite, Records, if neutral { 3 } else { 4 }),
+                of(Crashes, L0, DoubleWrite, Records, 3),
                 of(Crashes, L1, DoubleWrite, Records, 3),
                 of(Crashes, L1, PageImages, Records, 3),
                 of(Crashes, L0, None, Records, 3),
@@ -91,6 +87,7 @@ mod hunting {
             ],
             vec![killed(of(Long, L0, DoubleWrite, Everything, 1))],
             vec![of(Faults, L0, DoubleWrite, Records, 1)],
+            vec![Ground { steps: 4..=6, ..of(Crashes, L0, DoubleWrite, Records, 0) }],
         ]
     }
 
@@ -100,40 +97,43 @@ mod hunting {
     /// None but those of a broken engine.
     pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> Result<Hunted> {
         let mut states = 0;
-        for grounds in grounds(sabotage.is_neutral()) {
-            let explorers: Result<Vec<(Ground, Explorer)>> = grounds
+        // One rule takes four steps; where none is broken, three will do.
+        let steps = if sabotage.is_neutral() { steps.min(3) } else { steps };
+        for grounds in grounds() {
+            let explorers: Result<Vec<(Explorer, Ground)>> = grounds
                 .into_iter()
-                .map(|ground| Ok((ground, explorer(sabotage, ground, threads)?)))
+                .map(|ground| Ok((explorer(sabotage, &ground, threads)?, ground)))
                 .collect();
             let explorers = explorers?;
             let found = find(&explorers, steps);
-            states += explorers.iter().map(|(_, explorer)| explorer.coverage().states).sum::<u64>();
+            states += explorers.iter().map(|(explorer, _)| explorer.coverage().states).sum::<u64>();
             if let Some((ground, failure)) = found {
                 let failure = match ground.kind {
                     Kind::Long => shortened(&failure, DEPTH)?,
                     Kind::Crashes | Kind::Faults => failure,
                 };
                 let failure = minimised(&failure)?;
-                let class = class(&ground, &failure);
+                let class = class(ground, &failure);
                 return Ok(Hunted { sabotage, failure: Some(failure), class, states });
             }
         }
         Ok(Hunted { sabotage, failure: None, class: String::new(), states })
     }
 
-    fn find(explorers: &[(Ground, Explorer)], steps: usize) -> Option<(Ground, Failure)> {
+    fn find(explorers: &[(Explorer, Ground)], steps: usize) -> Option<(&Ground, Failure)> {
         for length in 0..=steps {
-            for (ground, explorer) in explorers.iter().filter(|(ground, _)| length <= ground.most) {
+            let wanted = explorers.iter().filter(|(_, ground)| ground.steps.contains(&length));
+            for (explorer, ground) in wanted {
                 if let Some(failure) = explorer.run(length..=length) {
-                    return Some((*ground, failure));
+                    return Some((ground, failure));
                 }
             }
         }
         None
     }
 
-    fn explorer(sabotage: Sabotage, ground: Ground, threads: usize) -> Result<Explorer> {
-        let Ground { kind, level, protection, vocabulary, kills, .. } = ground;
+    fn explorer(sabotage: Sabotage, ground: &Ground, threads: usize) -> Result<Explorer> {
+        let Ground { kind, level, protection, vocabulary, kills, .. } = *ground;
         let sound = level.setting(protection, SectorSize::Bytes512);
         let setting = Setting { broken: Broken::rule(sabotage), ..sound };
         let bounds = Bounds { transactions: MOST_TRANSACTIONS, pages: 2, vocabulary };

@@ -25,10 +25,8 @@ mod broken {
     #[test]
     fn each_broken_rule_is_found_and_nothing_else() {
         std::panic::set_hook(Box::new(|_| {})); // What the engine asserts is caught, and part of what is found.
-        let steps = |sabotage: Sabotage| if sabotage.is_neutral() { 3 } else { 4 };
         let all = Sabotage::ALL.iter();
-        let hunted: Vec<Hunted> =
-            all.map(|sabotage| hunt(*sabotage, steps(*sabotage), 2).unwrap()).collect();
+        let hunted: Vec<Hunted> = all.map(|sabotage| hunt(*sabotage, 4, 2).unwrap()).collect();
         drop(std::panic::take_hook());
         for Hunted { sabotage, failure, states, .. } in &hunted {
             assert_eq!(failure.is_none(), sabotage.is_neutral(), "{}", sabotage.name());
@@ -50,7 +48,7 @@ mod broken {
         for sabotage in [Sabotage::NoCompensation, Sabotage::ClrPointsAtItsUpdate] {
             let failure = hunt(sabotage, 2, 2).unwrap().failure.unwrap();
             let (clause, steps) = (failure.violation.clause, failure.history.0.len());
-            assert_eq!((clause, steps), (Clause::Logged, 2), "{failure:?}");
+            assert!(clause == Clause::Logged && steps <= 2, "{failure:?}");
         }
     }
 

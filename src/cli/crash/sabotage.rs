@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Most steps of a history
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=6))]
     steps: u16,
+    /// Threads; one for each processor by default
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
     /// Print an array of JSON objects
     #[arg(long)]
     json: bool,
@@ -39,7 +42,7 @@ fn wanted(name: Option<&str>) -> Result<Vec<Sabotage>, WrongUsage> {
 /// Runs `aries crash sabotage`.
 #[cfg(not(feature = "sabotage"))]
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let Arguments { name, explain: _, steps: _, json: _ } = arguments;
+    let Arguments { name, explain: _, steps: _, threads: _, json: _ } = arguments;
     wanted(name.as_deref())?;
     let how = "cargo run --release --features sabotage -- crash sabotage";
     let message = format!(
@@ -67,11 +70,13 @@ mod hunting {
     pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         // What the engine asserts is part of what is found, and told then.
         std::panic::set_hook(Box::new(|_| {}));
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = arguments.threads.map_or(processors, usize::from);
         let (mut waiting, mut all) = (Waiting::begin(), Vec::new());
-        for sabotage in wanted(arguments.name.as_deref())? {
-            waiting.at(|| sabotage.name().to_owned());
-            all.push(hunt(sabotage, arguments.steps.into(), threads)?);
+        let wanted = wanted(arguments.name.as_deref())?;
+        for (number, sabotage) in (1..).zip(&wanted) {
+            waiting.at(|| format!("{number} of {}: {}", wanted.len(), sabotage.name()));
+            all.push(hunt(*sabotage, arguments.steps.into(), threads)?);
         }
         drop(waiting);
         if arguments.json {

@@ -14,7 +14,7 @@ pub enum Kind {
     Crashes,
     /// All histories, each fault of the disk in the last step, and in the recovery afterwards.
     Faults,
-    /// Random histories of all steps there are, [`LONGER`] times as long, each crash in each step.
+    /// Random histories of all steps there are, eight times as long, each crash in each step.
     Long,
 }
 

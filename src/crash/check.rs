@@ -4,9 +4,10 @@ use super::explore::Explorer;
 use super::model::{Expected, Promise};
 use super::monitor::{Begin, Monitor};
 use super::numbers::of;
-use super::oracle::{Checked, go_on, live_on, recover};
+use super::oracle::{go_on, live_on, recover};
 use super::plan::{Coverage, Crash};
 use super::probe::{Left, Probe};
+use super::violation::Checked;
 use crate::disk::{SimDisk, Survivors};
 use crate::sync::Arc;
 

@@ -27,7 +27,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::oracle::{Checked, Clause, Violation, fine};
+use super::violation::{Checked, Clause, Violation, fine};
 use crate::disk::{Disk, SimDisk};
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::ControlFile;

@@ -37,6 +37,8 @@ mod shrink;
 mod silent;
 mod stage;
 mod survivors;
+mod violation;
+mod watch;
 mod world;
 
 pub use explore::Explorer;
@@ -48,9 +50,10 @@ pub use history::{
 pub use hunt::hunt;
 pub use hunt::{Hunted, expectation};
 pub use model::{Promise, State};
-pub use monitor::{Begin, Claim, Monitor, OrderRule, OutOfOrder, out_of_order};
-pub use oracle::{Clause, Violation};
+pub use monitor::{Begin, Monitor, OrderRule, OutOfOrder, out_of_order};
 pub use plan::{Coverage, Crash, Failure, Kind, Plan};
 pub use replay::{Fate, Line, Pended, Replayed, replay};
 pub use setting::{Level, Setting};
 pub use shrink::{minimised, shortened};
+pub use violation::{Clause, Violation};
+pub use watch::Claim;

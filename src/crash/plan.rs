@@ -2,9 +2,9 @@
 
 use super::harm::{Harm, Struck, number_of};
 use super::history::{Bounds, History};
-use super::oracle::Violation;
 use super::probe::Counts;
 use super::setting::Setting;
+use super::violation::Violation;
 use crate::disk::{FaultKind, Survivors};
 
 /// In which way histories are explored.

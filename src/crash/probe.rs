@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::model::Expected;
-use super::stage::Watch;
 use super::survivors::{COMPLETE, nothing, ways};
+use super::watch::Watch;
 use crate::disk::{Call, SimDisk, Survivors, WatchedDisk, Watcher};
 use crate::error::Result;
 use crate::sync::{Arc, Mutex};

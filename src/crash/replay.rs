@@ -11,12 +11,14 @@ use super::harm::Harm;
 use super::history::Step;
 use super::model::{Expected, State};
 use super::monitor::{Begin, Monitor};
-use super::oracle::{Checked, Clause, Violation, fine, go_on, guarded, live_on, recover};
+use super::oracle::{go_on, live_on, recover};
 use super::plan::{Crash, Failure};
 use super::probe::changes_something;
 use super::silent::Sound;
-use super::stage::{Stage, Watch};
+use super::stage::Stage;
 use super::survivors::impossible;
+use super::violation::{Checked, Clause, Violation, fine, guarded};
+use super::watch::Watch;
 use crate::db::Options;
 use crate::disk::{
     Call, Disk, Fault, Part, Pending, PendingKind, SimDisk, Survivors, WatchedDisk, Watcher,

@@ -2,9 +2,9 @@
 
 use super::explore::Explorer;
 use super::history::History;
-use super::oracle::{Clause, Violation};
 use super::plan::{Failure, Kind, Plan};
 use super::replay::{Fate, Line, replay};
+use super::violation::{Clause, Violation};
 use crate::disk::{Metadata, Part, Survivors};
 use crate::error::Result;
 

@@ -4,10 +4,10 @@
 //! no history touches. For all histories but those of records the log is about to go on to its next segment. For those of
 //! everything all pages are in use, too: the first allocation makes the file grow.
 
-use super::history::{Bounds, History, MOST_TRANSACTIONS, Step, Vocabulary};
-use super::model::{Expected, Model, SPARE, State};
-use super::monitor::Claim;
+use super::history::{Bounds, History, MOST_TRANSACTIONS, Vocabulary};
+use super::model::{Model, SPARE, State};
 use super::setting::{SEGMENT_BYTES, Setting};
+use super::watch::Watch;
 use super::world::World;
 use crate::config::Broken;
 use crate::db::Options;
@@ -18,44 +18,6 @@ use crate::sync::Arc;
 
 /// Bytes that are left in the segment for the history, once the database is open.
 const LEFT: u64 = 200;
-
-/// Somebody who is told of what goes on.
-pub trait Watch {
-    /// A step is about to be taken.
-    fn step(&self, _step: Step) {}
-
-    /// From now on this must be there after a crash.
-    fn expect(&self, expected: Expected);
-
-    /// The engine says that something is durable.
-    fn claimed(&self, _claim: Claim) {}
-
-    /// All steps were taken; what comes now is no part of the history.
-    fn end(&self);
-}
-
-/// Two who are told, the second of whom need not be there.
-impl<A: Watch, B: Watch> Watch for (Arc<A>, Option<Arc<B>>) {
-    fn step(&self, step: Step) {
-        self.0.step(step);
-        self.1.iter().for_each(|second| second.step(step));
-    }
-
-    fn expect(&self, expected: Expected) {
-        self.1.iter().for_each(|second| second.expect(Arc::clone(&expected)));
-        self.0.expect(expected);
-    }
-
-    fn claimed(&self, claim: Claim) {
-        self.0.claimed(claim);
-        self.1.iter().for_each(|second| second.claimed(claim));
-    }
-
-    fn end(&self) {
-        self.0.end();
-        self.1.iter().for_each(|second| second.end());
-    }
-}
 
 /// Where histories begin.
 #[derive(Clone)]

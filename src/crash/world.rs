@@ -2,8 +2,7 @@
 
 use super::history::{Action, MOST_TRANSACTIONS, Page, Step};
 use super::model::{Change, Expected, Model, Outcome};
-use super::monitor::Claim;
-use super::stage::Watch;
+use super::watch::{Claim, Watch};
 use crate::checkpoint::Begun;
 use crate::db::{Db, Transaction};
 use crate::error::{Error, Result};

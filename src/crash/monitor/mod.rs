@@ -39,9 +39,10 @@ use durable::{Durable, log_pending_before, segment_of};
 
 use super::history::{Bounds, History, all};
 use super::model::Expected;
-use super::oracle::{Clause, Violation, guarded};
 use super::setting::Setting;
-use super::stage::{Stage, Watch};
+use super::stage::Stage;
+use super::violation::{Clause, Violation, guarded};
+use super::watch::{Claim, Watch};
 use crate::buffer::{DOUBLE_WRITE_FILE, Image, PAGES_FILE, read_batch};
 use crate::config::{LogBlock, TornPageProtection};
 use crate::disk::{Call, PendingKind, SimDisk, WatchedDisk, Watcher};
@@ -69,15 +70,6 @@ struct Seen {
     /// The checkpoint whose records were found to be durable.
     checkpoint_lsn: Lsn,
     out_of_order: Vec<OutOfOrder>,
-}
-
-/// Something that the engine has said is durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Claim {
-    /// The commit or prepare record at this LSN: whoever called has been told so.
-    Record(Lsn),
-    /// The page as it stands in place: its write is done.
-    Page(PageId),
 }
 
 /// What is wrong, in words.

@@ -22,6 +22,9 @@ impl Explorer {
         crashes: &mut Vec<Crash>,
     ) -> Checked<()> {
         self.tick();
+        if self.is_stopped() {
+            return Ok(());
+        }
         // What was checked without crashing its recovery is no reason not to crash that now.
         if !self.checked.insert(left.fingerprint ^ of((depth, &left.expected))) {
             return Ok(());

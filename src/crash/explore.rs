@@ -112,6 +112,15 @@ impl Explorer {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it is to end; what is left out for it is not called complete.
+    pub(super) fn is_stopped(&self) -> bool {
+        let stopped = self.stop.load(Ordering::Relaxed);
+        if stopped {
+            self.coverage.lock().finished = false;
+        }
+        stopped
+    }
+
     fn is_mine(&self, number: u64) -> bool {
         number % self.plan.shards.max(1) == self.plan.shard
     }
@@ -153,8 +162,7 @@ impl Explorer {
                 return;
             };
             at = wanted + 1;
-            if self.stop.load(Ordering::Relaxed) {
-                self.coverage.lock().finished = false;
+            if self.is_stopped() {
                 return;
             }
             self.under_way.lock().push(history.clone());

@@ -97,8 +97,8 @@ mod hunting {
     /// None but those of a broken engine.
     pub fn hunt(sabotage: Sabotage, steps: usize, threads: usize) -> Result<Hunted> {
         let mut states = 0;
-        // One rule takes four steps; where none is broken, three will do.
-        let steps = if sabotage.is_neutral() { steps.min(3) } else { steps };
+        // One rule takes four steps; where none is broken, two will do.
+        let steps = if sabotage.is_neutral() { steps.min(2) } else { steps };
         for grounds in grounds() {
             let explorers: Result<Vec<(Explorer, Ground)>> = grounds
                 .into_iter()

@@ -334,6 +334,19 @@ fn what_is_named_twice_is_explored_once_and_no_time_is_too_long() {
     assert_eq!((output.status.code(), lines(&output).len()), (Some(0), 2), "two protections");
 }
 
+/// A single history of which the recoveries are crashed three deep takes minutes.
+#[test]
+fn time_is_up_within_a_history_too() {
+    let folder = tempdir().unwrap();
+    let options = ["--kind", "crashes", "--level", "L2", "--protection", "double-write"];
+    let deep =
+        ["--depth", "3", "--steps", "0", "--seconds", "1", "--vocabulary", "space", "--json"];
+    let output = crash(folder.path(), &[&options[..], &deep].concat());
+    assert_eq!(output.status.code(), Some(0));
+    let line = lines(&output).remove(0);
+    assert_eq!((&line["finished"], &line["complete"]), (&false.into(), &false.into()));
+}
+
 /// Each kind has its share of the time.
 #[test]
 fn every_kind_is_explored_in_the_time_that_there_is() {

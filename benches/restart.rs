@@ -350,7 +350,8 @@ impl Bench {
             (0..pages).for_each(|page| drop(redo.pool().fix_read(PageId(page)).unwrap()));
         }
         let mut undo = None;
-        let outcome = self.timed(warm, || undo = Some(redo.run().unwrap()));
+        let cells = std::sync::Arc::new(aries::btree::FindCells);
+        let outcome = self.timed(warm, || undo = Some(redo.run(cells).unwrap()));
         let undo = undo.unwrap();
         let rss_anon = rss_anon();
         let checksum = |page| crc32fast::hash(undo.pool().fix_read(PageId(page)).unwrap().bytes());

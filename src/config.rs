@@ -2,7 +2,7 @@
 
 mod sabotage;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use sabotage::{Broken, Sabotage};
 
@@ -60,6 +60,29 @@ impl TornPageProtection {
     }
 }
 
+/// What a commit that has returned survives.
+///
+/// ```text
+///                     the process is killed    power fails         what may be lost
+///   Commit            everything               everything          nothing that was acknowledged
+///   Interval          what was forced          what was forced     the commits since the last force
+///   Buffered          everything               what was forced     the commits since then, if power fails
+/// ```
+///
+/// Whatever is lost, it is the last commits: what is there afterwards is what some of the first of them made, all of each. A
+/// [checkpoint](crate::Db::checkpoint), [`Db::close`](crate::Db::close), and a page that is written all force the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// It returns when its record is durable.
+    #[default]
+    Commit,
+    /// It returns at once; the log is forced in the background, this long after the last time at most.
+    Interval(Duration),
+    /// It returns when its record is handed to the operating system, which writes it when it likes.
+    Buffered,
+}
+
 /// How redo repeats history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -115,12 +138,16 @@ pub struct Config {
     pub checkpoint_log_bytes: u64,
     /// Whether background threads run. Without them the same calls give the same I/O.
     pub background: bool,
+    /// What a commit waits for.
+    pub durability: Durability,
     /// How redo repeats history.
     pub restart: RestartMode,
     /// How torn pages are made whole.
     pub torn_page_protection: TornPageProtection,
     /// Whether a durable block of the log may be written again.
     pub log_block: LogBlock,
+    /// How long a transaction waits for a lock; `None` is for ever.
+    pub lock_timeout: Option<Duration>,
     /// What commit records say of the time.
     pub wall_clock: WallClock,
     /// The rule that is broken on purpose, if one is.
@@ -148,9 +175,11 @@ impl Config {
             frames,
             checkpoint_log_bytes: segment_bytes,
             background: false,
+            durability: Durability::default(),
             restart: RestartMode::default(),
             torn_page_protection: TornPageProtection::default(),
             log_block: LogBlock::default(),
+            lock_timeout: None,
             wall_clock: system_clock,
             broken: Broken::default(),
         }

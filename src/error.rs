@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::ids::{Lsn, PageId, SlotId, TxnId};
 
@@ -87,6 +88,19 @@ pub enum Error {
         /// The lock it asked for.
         what: String,
     },
+    /// This transaction waited for a lock as long as it may. It keeps what it holds: roll it back, so
+    /// that others can go on, and try again; or ask for the lock once more.
+    #[error(
+        "lock timeout: {txn} waited {waited:.1?} for {what}; roll it back and try again, or allow longer waits"
+    )]
+    LockTimeout {
+        /// The transaction.
+        txn: TxnId,
+        /// The lock it asked for, and who holds that.
+        what: String,
+        /// How long it waited.
+        waited: Duration,
+    },
     /// Every frame of the buffer pool is fixed: use a larger pool, or fix fewer pages at a time.
     #[error("all {frames} frames of the buffer pool are fixed")]
     OutOfFrames {
@@ -110,6 +124,18 @@ pub enum Error {
         page: PageId,
         /// The slot.
         slot: SlotId,
+    },
+    /// There is no such table, or it was dropped.
+    #[error("no table {name:?}")]
+    NoSuchTable {
+        /// Its name.
+        name: String,
+    },
+    /// A transaction is under way that has used the table: end it first.
+    #[error("the table {name:?} is in use: a transaction that has used it is under way")]
+    TableInUse {
+        /// Its name.
+        name: String,
     },
     /// No transaction is in doubt under this global id, or somebody just decides upon it.
     #[error("no transaction with the global id \"{}\" is in doubt", global_id.escape_ascii())]

@@ -5,9 +5,13 @@
 //! memory. On disk nil is stored as 0, which is never the LSN of a record because the log begins
 //! with a segment header.
 //!
+//! What locks are on, and their modes, stand here too ([`locks`]): log records name them.
+//!
 //! Source: Mohan et al., "ARIES", TODS 17(1), 1992, section 4 (data structures).
 
 mod hasher;
+mod key_name;
+pub mod locks;
 
 use std::fmt;
 use std::num::NonZeroU64;

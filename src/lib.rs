@@ -12,9 +12,9 @@
 //! ```
 //! # let dir = tempfile::tempdir()?;
 //! let db = aries::Db::open(dir.path().join("mydb"))?;
+//! let accounts = db.table("accounts")?;
 //! let mut txn = db.begin()?;
-//! let page = txn.allocate_page()?;
-//! let slot = txn.insert_record(page, b"alice 100")?;
+//! txn.put(&accounts, b"alice", b"100")?;
 //! txn.commit()?; // durable on return
 //! db.close()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -22,8 +22,9 @@
 //!
 //! A module uses only modules of lower floors; a test sees to it. From the ground up: [`ids`]; [`error`],
 //! [`sync`]; [`config`]; [`disk`], [`page`], [`tables`]; [`record`]; [`event`]; [`log`], [`lock`];
-//! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`]; [`db`]; [`script`]; [`crash`].
+//! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`], [`btree`]; [`db`]; [`script`]; [`crash`].
 
+pub mod btree;
 pub mod buffer;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
@@ -48,5 +49,6 @@ pub mod sync;
 pub mod tables;
 pub mod txn;
 
-pub use db::{Db, NestedTopAction, Options, PreparedTransaction, Transaction};
+pub use db::{Db, NestedTopAction, Options, PreparedTransaction, Table, TableScan, Transaction};
 pub use error::{Error, Result};
+pub use txn::{CommitTicket, Savepoint};

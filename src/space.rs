@@ -24,13 +24,15 @@
 
 mod frees;
 
+use std::ops::Range;
+
 pub use frees::pending_frees;
 
 use crate::buffer::{BufferPool, PageWrite};
 use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::ids::PageId;
-use crate::lock::{LockName, Mode};
+use crate::lock::{LockManager, LockName, Mode};
 use crate::log::Log;
 use crate::page::{self, PageKind, PageOp, PageState, space_map};
 use crate::sync::{Arc, AtomicU64, Ordering};
@@ -38,6 +40,9 @@ use crate::txn::{AfterCommit, Transaction, Undoing, redo_only_price};
 
 /// Payload of a change of one entry, at most (bytes).
 const ENTRY_OP_BYTES: usize = 16;
+
+/// A page of the space map, latched, and the bytes of the operations that a structure change does on it.
+pub type MapChange<'p> = (PageWrite<'p>, Vec<u8>);
 
 /// The space map of an open database.
 pub struct SpaceMap {
@@ -51,6 +56,12 @@ impl SpaceMap {
     #[must_use]
     pub fn new(pool: Arc<BufferPool>) -> Self {
         Self { pool, hint: AtomicU64::new(1) }
+    }
+
+    /// The pages.
+    #[must_use]
+    pub fn pool(&self) -> &BufferPool {
+        &self.pool
     }
 
     fn locate(&self, page: PageId) -> (PageId, u16) {
@@ -178,6 +189,98 @@ impl SpaceMap {
         Ok(true)
     }
 
+    /// So many free pages on which nobody holds a lock, for a structure change that will allocate them itself; in order. The file
+    /// grows where there are too few. Without a latch held; others may take them meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`] is an ordinary error; [`Error::Corrupt`], final errors.
+    pub fn find_free(&self, locks: &LockManager, count: usize) -> Result<Vec<PageId>> {
+        let (mut found, hint) = (Vec::new(), self.hint.load(Ordering::Relaxed));
+        for range in [hint..self.pool.pages(), 1..hint.min(self.pool.pages())] {
+            self.collect_free(locks, range, count, &mut found)?;
+        }
+        while found.len() < count {
+            let end = self.pool.pages();
+            self.pool.grow_to_hold(PageId(end))?;
+            self.collect_free(locks, end..self.pool.pages(), count, &mut found)?;
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn collect_free(
+        &self,
+        locks: &LockManager,
+        pages: Range<u64>,
+        count: usize,
+        found: &mut Vec<PageId>,
+    ) -> Result<()> {
+        let mut next = pages.start;
+        while next < pages.end && found.len() < count {
+            let (map, first) = self.locate(PageId(next));
+            let behind = map.0 + u64::from(space_map::entries_per_page(self.pool.page_size()));
+            let guard = self.pool.fix_read(map)?;
+            for (page, entry) in (next..behind.min(pages.end)).zip(first..) {
+                if found.len() < count
+                    && self.is_free(locks, map, guard.bytes(), (PageId(page), entry))?
+                {
+                    found.push(PageId(page));
+                }
+            }
+            next = behind;
+        }
+        Ok(())
+    }
+
+    fn is_free(
+        &self,
+        locks: &LockManager,
+        map: PageId,
+        bytes: &[u8],
+        (page, entry): (PageId, u16),
+    ) -> Result<bool> {
+        let state = self.entry(map, bytes, entry)?;
+        Ok(state == PageState::Free && !locks.is_locked(LockName::PageExistence(page)))
+    }
+
+    /// Latches the map pages of `pages`, which are in order, for a structure change that sets each of them to `state`; gives
+    /// each map page with the bytes of its operations. `None` if others were faster: a page that is to be used
+    /// is not free any more.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]; those of the pool.
+    pub fn latch_maps(
+        &self,
+        locks: &LockManager,
+        pages: &[PageId],
+        state: PageState,
+    ) -> Result<Option<Vec<MapChange<'_>>>> {
+        let mut maps: Vec<MapChange<'_>> = Vec::new();
+        for page in pages {
+            let (map, entry) = self.locate(*page);
+            if maps.last().is_none_or(|(last, _)| last.page() != map) {
+                maps.push((self.pool.fix_write(map)?, Vec::new()));
+            }
+            let (guard, ops) = maps.last_mut().expect("just pushed");
+            let is_taken = state == PageState::Used
+                && !self.is_free(locks, map, guard.bytes(), (*page, entry))?;
+            if is_taken {
+                return Ok(None);
+            }
+            ops.extend(PageOp::several(&[PageOp::SetState { entry, state }]));
+        }
+        Ok(Some(maps))
+    }
+
+    /// These pages were allocated, or freed, by a structure change.
+    pub fn changed(&self, pages: &[PageId], state: PageState) {
+        match (state, pages) {
+            (PageState::Used, [.., last]) => self.hint.store(last.0 + 1, Ordering::Relaxed),
+            (_, [first, ..]) => _ = self.hint.fetch_min(first.0, Ordering::Relaxed),
+            (_, []) => {}
+        }
+    }
+
     /// Empties a page that was used before. A page that never was needs no record.
     fn make_ready(&self, txn: &mut Transaction, page: PageId) -> Result<()> {
         let mut guard = self.pool.fix_write(page)?;
@@ -221,7 +324,7 @@ impl SpaceMap {
         self.make_free(txn, page, Undoing::RedoOnly)
     }
 
-    fn make_free(&self, txn: &mut Transaction, page: PageId, undoing: Undoing) -> Result<()> {
+    fn make_free(&self, txn: &mut Transaction, page: PageId, undoing: Undoing<'_>) -> Result<()> {
         let (map, entry) = self.locate(page);
         let mut guard = self.pool.fix_write(map)?;
         if self.entry(map, guard.bytes(), entry)? == PageState::FreePending(txn.id()) {

@@ -7,11 +7,12 @@ use std::sync::OnceLock;
 
 use arbitrary::Unstructured;
 use aries::ids::{Lsn, PageId, SlotId, TxnId};
+use aries::lock::{GapName, KeyName, LockName, Mode};
 use aries::log::{MasterRecord, SlotState, read_slot};
 use aries::page::{self, PageOp, PageState};
 use aries::record::{
     BeginCheckpoint, Commit, CompensationLogRecord, EncodedRecord, End, EndCheckpoint, LogRecord,
-    NestedTopActionEnd, Prepare, PreparedLock, Rollback, TransactionLink, Undo, Update,
+    NestedTopActionEnd, Prepare, Rollback, TransactionLink, Undo, Update,
     max_record_bytes,
 };
 use aries::tables::{DirtyPageTable, TransactionEntry, TransactionState, TransactionTable};
@@ -84,7 +85,8 @@ impl Forge {
 
     fn link(&self, u: Bytes<'_, '_>) -> Drawn<TransactionLink> {
         let txn = TxnId::new(match u.arbitrary::<u8>()? {
-            255 => (u.arbitrary::<u64>()? >> 1) + 1,
+            // Larger ones cannot be stored as the owner of a page that is being freed.
+            255 => (u.arbitrary::<u64>()? >> 2) + 1,
             number => BASE + u64::from(number % 6),
         });
         let txn = txn.unwrap();
@@ -203,8 +205,18 @@ impl Forge {
                 let odd = u.arbitrary::<u8>()?;
                 // No two transactions lock the same, unless it is to be odd.
                 let page = PageId(if odd >= ODD { 1 } else { link.txn.get() % 64 * 8 + u64::from(number) });
-                let slot = (odd % 2 == 0).then_some(SlotId(part as u16));
-                locks.push(PreparedLock { page, slot, exclusive: odd % 3 > 0 });
+                let mode = if odd % 3 > 0 { Mode::Exclusive } else { Mode::Shared };
+                let key = KeyName::of(&[odd; 12][..usize::from(odd % 13)]);
+                let (name, mode) = match odd % 16 {
+                    15 => (LockName::Table(page), Mode::IntentionExclusive),
+                    14 => (LockName::Table(page), Mode::SharedIntentionExclusive),
+                    13 => (LockName::Key(page, key), mode),
+                    12 => (LockName::Gap(page, GapName::Before(key)), mode),
+                    11 => (LockName::Gap(page, GapName::End), mode),
+                    even if even % 2 == 0 => (LockName::Record(page, SlotId(part as u16)), mode),
+                    _ => (LockName::PageExistence(page), mode),
+                };
+                locks.push((name, mode));
             }
             let odd = u.arbitrary::<u8>()?;
             let record = LogRecord::Prepare(Prepare {

@@ -36,7 +36,8 @@ pub fn run(bytes: &[u8]) {
 /// Reads the bytes in all ways that there are.
 fn look(bytes: &[u8], lsn: Lsn) {
     let outline = record::outline(bytes, lsn);
-    let change = record::change(bytes);
+    let mut changes = Vec::new();
+    record::changes_at(bytes, |at| changes.push((at.page, record::change(bytes, at).ok())));
     let stated = record::stated_length(bytes);
     assert!(record::peek_length(bytes).is_none_or(|length| Some(length) == stated));
     let decoded = match record::decode(bytes) {
@@ -44,11 +45,13 @@ fn look(bytes: &[u8], lsn: Lsn) {
         Ok(decoded) => decoded,
     };
     assert!(!decoded.to_string().is_empty());
-    assert_eq!(decoded.page_change(), change.ok());
+    let expected = decoded.page_changes().map(|change| (change.page, Some(change)));
+    assert_eq!(changes, expected.collect::<Vec<_>>());
     let points_back = decoded.points_back(lsn);
-    assert_eq!(outline.is_some(), decoded.page_change().is_some() && points_back);
+    let is_outlined =
+        decoded.changes_pages() && !matches!(decoded, LogRecord::StructureChange(_));
+    assert_eq!(outline.is_some(), is_outlined && points_back);
     assert!(outline.is_none_or(|outline| outline.link == decoded.link()));
-    assert_eq!(record::peek_page(bytes), decoded.page_change().map(|change| change.page));
     if let Some(kind) = record::peek_kind(bytes) {
         assert_eq!(record::bears_witness(kind), decoded.durable_lsn().is_some());
     }

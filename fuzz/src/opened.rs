@@ -48,7 +48,13 @@ pub fn survive(disk: &SimDisk, how: u8) -> bool {
     let db = match open(disk, how) {
         Ok(db) => db,
         Err(error) => {
-            assert!(!matches!(error, Error::Deadlock { .. } | Error::Closed), "{error}");
+            assert!(
+                !matches!(
+                    error,
+                    Error::Deadlock { .. } | Error::LockTimeout { .. } | Error::Closed
+                ),
+                "{error}"
+            );
             // A refusal leaves something that can be opened, or is refused again.
             drop(open(disk, how));
             return false;

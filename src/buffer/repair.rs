@@ -37,7 +37,7 @@ use crate::event::Event;
 use crate::ids::{Lsn, PageId};
 use crate::log::Log;
 use crate::page;
-use crate::record::{LogRecord, PageChange};
+use crate::record::PageChange;
 use crate::sync::Ordering;
 
 /// Pages that cannot be rebuilt, remembered at most.
@@ -58,12 +58,14 @@ type Pages = BTreeMap<PageId, Option<Rebuilt>>;
 /// Rebuilds pages in one scan of the retained log. What is left `None` cannot be rebuilt.
 fn rebuild(log: &Log, page_size: usize, wanted: &[PageId]) -> Result<Pages> {
     let mut pages: Pages = wanted.iter().map(|page| (*page, None)).collect();
-    log.scan_retained(|lsn, record| apply(&mut pages, page_size, lsn, record))?;
+    log.scan_retained(|lsn, record| {
+        record.page_changes().for_each(|change| apply(&mut pages, page_size, lsn, &change));
+    })?;
     Ok(pages)
 }
 
-fn apply(pages: &mut Pages, page_size: usize, lsn: Lsn, record: &LogRecord<'_>) {
-    let Some(PageChange { page, prev_page_lsn, op }) = record.page_change() else { return };
+fn apply(pages: &mut Pages, page_size: usize, lsn: Lsn, change: &PageChange<'_>) {
+    let PageChange { page, prev_page_lsn, op } = *change;
     let Some(rebuilt) = pages.get_mut(&page) else { return };
     if op.starts_anew() || prev_page_lsn.is_none() {
         *rebuilt = Some(Rebuilt { from: lsn, bytes: page::initial(page, page_size) });
@@ -239,9 +241,8 @@ impl BufferPool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::ids::{SlotId, TxnId};
+    use crate::ids::SlotId;
     use crate::page::{PageKind, PageOp};
-    use crate::record::{TransactionLink, Undo, Update};
 
     const PAGE: PageId = PageId(3);
 
@@ -253,11 +254,9 @@ mod tests {
     fn rebuilt(changes: &[(u64, Option<u64>, PageOp<'_>)]) -> Option<Vec<u8>> {
         let mut pages: Pages = [(PAGE, None)].into();
         for (at, before, op) in changes {
-            let link = TransactionLink { txn: TxnId::FIRST, prev_lsn: None };
-            let (prev_page_lsn, undo) = (before.map(lsn), Undo::RedoOnly);
             for page in [PageId(2), PAGE] {
-                let update = Update { link, page, prev_page_lsn, op: *op, undo };
-                apply(&mut pages, 512, lsn(*at), &LogRecord::Update(update));
+                let change = PageChange { page, prev_page_lsn: before.map(lsn), op: *op };
+                apply(&mut pages, 512, lsn(*at), &change);
             }
         }
         assert_eq!(pages.len(), 1, "other pages are not touched");

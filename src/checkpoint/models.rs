@@ -11,6 +11,7 @@ use crate::page::{PageKind, PageOp};
 use crate::record::padded;
 use crate::sync::model::{check, spawn};
 use crate::tables::TransactionState;
+use crate::txn::models::NoTrees;
 use crate::txn::{Transaction, Undoing};
 
 const PAGE: PageId = PageId(1);
@@ -29,7 +30,8 @@ fn world() -> Arc<World> {
     let (pool, control) = pool_on(&disk, &log, 2);
     let pool = Arc::new(pool);
     let (shared, none) = (Arc::clone(&pool), Observers::default());
-    let transactions = TransactionManager::new(Arc::clone(&log), shared, TxnId::FIRST, none);
+    let transactions =
+        TransactionManager::new(Arc::clone(&log), shared, TxnId::FIRST, Arc::new(NoTrees), none);
     let transactions = Arc::new(transactions);
     let none = Observers::default();
     let checkpointer = Checkpointer::new(log, Arc::clone(&transactions), control, none);

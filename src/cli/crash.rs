@@ -1,5 +1,6 @@
 //! `aries crash`.
 
+mod counts;
 mod failure;
 mod merge;
 mod sabotage;
@@ -261,8 +262,7 @@ impl Explore {
             bounds,
             kind,
             depth: self.depth.into(),
-            // What a dead process leaves is checked by what crashes inside its restart leave.
-            kills: !self.no_kill && self.depth > 0,
+            kills: !self.no_kill,
             shard,
             shards,
             threads: self.threads.unwrap_or(processors),

@@ -102,7 +102,7 @@ impl Chain {
     fn has(self, record: &LogRecord<'_>) -> bool {
         match self {
             Self::Of(txn) => record.link().is_some_and(|link| link.txn == txn),
-            Self::On(page) => record.page_change().is_some_and(|change| change.page == page),
+            Self::On(page) => record.change_of(page).is_some(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Chain {
     fn before(self, record: &LogRecord<'_>) -> Option<Lsn> {
         match self {
             Self::Of(_) => record.link().and_then(|link| link.prev_lsn),
-            Self::On(_) => record.page_change().and_then(|change| change.prev_page_lsn),
+            Self::On(page) => record.change_of(page).and_then(|change| change.prev_page_lsn),
         }
     }
 }

@@ -14,10 +14,14 @@ mod output;
 mod page;
 mod progress;
 mod restart;
+mod rows;
 mod run;
 mod shell;
 mod shells;
 mod stats;
+mod table;
+mod transfer;
+mod trees;
 mod verify;
 
 use std::path::PathBuf;
@@ -45,6 +49,8 @@ Begin with:
   aries demo --help     what can be asked of it
   aries shell           transactions, crashes and restarts, typed by hand
   aries run FILE        the same from a script
+  aries put DIR TABLE KEY VALUE --create
+                        a key with a value, in a table, in a database; get, delete, scan, import, export
   aries stats DIR       how large a database is, what is in it, what restart would have to do
   aries restart DIR --explain --dry-run
                         what a restart would do, and why
@@ -63,6 +69,12 @@ enum Command {
     Demo(demo::Arguments),
     Shell(shell::Arguments),
     Run(run::Arguments),
+    Get(table::Get),
+    Put(table::Put),
+    Delete(table::Delete),
+    Scan(table::Scan),
+    Import(transfer::Import),
+    Export(transfer::Export),
     Log(log::Arguments),
     Page(page::Arguments),
     Restart(restart::Arguments),
@@ -129,6 +141,12 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Get(arguments) => table::get(&arguments),
+        Command::Put(arguments) => table::put(&arguments),
+        Command::Delete(arguments) => table::delete(&arguments),
+        Command::Scan(arguments) => table::scan(&arguments),
+        Command::Import(arguments) => transfer::import(&arguments),
+        Command::Export(arguments) => transfer::export(&arguments),
         Command::Log(arguments) => log::run(&arguments),
         Command::Page(arguments) => page::run(&arguments),
         Command::Restart(arguments) => restart::run(&arguments),

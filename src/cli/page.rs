@@ -110,6 +110,8 @@ const fn kind_name(kind: PageKind) -> &'static str {
         PageKind::Unformatted => "unformatted",
         PageKind::Slotted => "slotted",
         PageKind::SpaceMap => "space_map",
+        PageKind::Tree => "tree",
+        PageKind::Overflow => "overflow",
     }
 }
 
@@ -163,7 +165,7 @@ fn to_json(found: &Found, pages: u64, hex: bool) -> Value {
 fn state_json(page: PageId, state: Option<PageState>) -> Value {
     let (name, txn) = match state {
         Some(PageState::Free) => (Some("free"), None),
-        Some(PageState::Used) => (Some("used"), None),
+        Some(PageState::Used | PageState::Catalog(_)) => (Some("used"), None),
         Some(PageState::FreePending(txn)) => (Some("free_pending"), Some(txn.get())),
         None => (None, None),
     };
@@ -186,7 +188,7 @@ fn text(found: &Found, pages: u64, hex: bool) -> String {
     if let Some(fault) = &found.fault {
         text += &format!("WRONG: {fault}\n");
     }
-    if found.kind() == Some(PageKind::Slotted) {
+    if found.kind().is_some_and(PageKind::has_slots) {
         text += &format!(
             "  {}, records from byte {} on, {}, room for {} more\n\n",
             counted(header.slot_count, "slot"),

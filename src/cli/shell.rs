@@ -209,6 +209,10 @@ mod tests {
         assert_eq!(candidates("(che"), (1, vec!["checkpoint".to_owned()]));
         assert_eq!(candidates("crash k").1, ["keep=none", "keep=all", "keep=random"]);
         assert_eq!(candidates("help resta").1, ["restart"]);
+        assert_eq!(candidates("T1: sc"), (4, vec!["scan".to_owned()]));
+        assert_eq!(candidates("T1: scan accounts b").1, ["backwards"]);
+        assert_eq!(candidates("show t").1, ["txns", "tables", "table", "tree"]);
+        assert_eq!(candidates("verify ").1, ["tables"]);
         assert_eq!(candidates("frobnicate x").1, [""; 0]);
     }
 }

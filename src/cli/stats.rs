@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::log::{Kinds, Reading};
 use super::output::{lines, lsn, print, table, txns};
 use super::progress::Progress;
+use super::trees::{self, TREE_SHAPE};
 use super::{Asked, DONE, SOMETHING_WRONG};
-use crate::db::Outside;
+use crate::db::{Outside, TablesReport};
 use crate::demo::counted;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId};
@@ -32,15 +33,20 @@ The JSON object (LSNs are bytes of the log, nil is null):
   bytes     of the files: { control, pages, doublewrite, log }
   page_size, segment_bytes
   pages     as they stand on disk: { all, unformatted, slotted, space_map, damaged,
-            free, used, free_pending }
+            tree, overflow, free, used, free_pending }
   log       { start, end, records, bytes, kinds { kind, records, bytes } }
+  tables    one object for each table, as a restart would leave it: {
+               {TREE} }; null if the database could not be restarted in memory
   restart   what a restart would have to do: { clean, from, end, redo_from, dirty_pages, losers,
             committed, in_doubt }; null if the log is damaged
   faults    what is damaged, in words";
 
 /// Shows how large a database is, what is in it, and what a restart would have to do.
+///
+/// The tables are counted as a restart would leave them: it is run in memory.
 #[derive(Args)]
-#[command(after_long_help = format!("{EXAMPLES}\n{SHAPE}"), after_help = EXAMPLES)]
+#[command(after_long_help = format!("{EXAMPLES}\n{}", SHAPE.replace("{TREE}", TREE_SHAPE)))]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
     asked: Asked,
@@ -49,8 +55,18 @@ pub struct Arguments {
 /// Pages by what they are and what the space map says of them.
 type Pages = BTreeMap<&'static str, u64>;
 
-const PAGE_COUNTS: [&str; 8] =
-    ["all", "unformatted", "slotted", "space_map", "damaged", "free", "used", "free_pending"];
+const PAGE_COUNTS: [&str; 10] = [
+    "all",
+    "unformatted",
+    "slotted",
+    "tree",
+    "overflow",
+    "space_map",
+    "damaged",
+    "free",
+    "used",
+    "free_pending",
+];
 
 /// What a restart would have to do.
 struct ToDo {
@@ -66,6 +82,7 @@ struct Found {
     kinds: Kinds,
     log: (Lsn, Lsn),
     restart: Option<ToDo>,
+    tables: Option<TablesReport>,
     faults: Vec<String>,
 }
 
@@ -117,7 +134,20 @@ fn look(directory: &Path) -> Result<Found> {
         ToDo { clean: pages.clean, redo_from, analysis: report }
     });
     let (master, bytes) = (database.master(), file_bytes(&database)?);
-    Ok(Found { master, bytes, pages, kinds, log, restart, faults })
+    // Last of all, for it writes: into memory.
+    let tables = match restart.is_some() {
+        true => or_fault(&mut faults, look_at_tables(&database))?,
+        false => None,
+    };
+    if tables.as_ref().is_some_and(|tables| !tables.is_sound()) {
+        faults.push("the tables are not sound: see `aries verify`".to_owned());
+    }
+    Ok(Found { master, bytes, pages, kinds, log, restart, tables, faults })
+}
+
+/// What the tables take, as a restart would leave them.
+fn look_at_tables(database: &Outside) -> Result<TablesReport> {
+    database.reopen()?.verify_tables()
 }
 
 fn file_bytes(database: &Outside) -> Result<Vec<(&'static str, u64)>> {
@@ -184,6 +214,8 @@ fn kind_name(bytes: &[u8]) -> &'static str {
         Some(PageKind::Unformatted) => "unformatted",
         Some(PageKind::Slotted) => "slotted",
         Some(PageKind::SpaceMap) => "space_map",
+        Some(PageKind::Tree) => "tree",
+        Some(PageKind::Overflow) => "overflow",
         None => "damaged",
     }
 }
@@ -191,7 +223,7 @@ fn kind_name(bytes: &[u8]) -> &'static str {
 const fn state_name(state: PageState) -> &'static str {
     match state {
         PageState::Free => "free",
-        PageState::Used => "used",
+        PageState::Used | PageState::Catalog(_) => "used",
         PageState::FreePending(_) => "free_pending",
     }
 }
@@ -224,6 +256,9 @@ fn to_json(found: &Found) -> Value {
             "bytes": bytes,
             "kinds": found.kinds.to_json(),
         },
+        "tables": found.tables.as_ref().map(|report| {
+            report.tables.iter().map(|(name, tree)| trees::size(name, tree)).collect::<Vec<_>>()
+        }),
         "restart": restart,
         "faults": found.faults,
     })
@@ -240,6 +275,9 @@ fn text(found: &Found) -> String {
         pages.add_row([told.replace('_', " "), found.pages[name].to_string()]);
     }
     let mut text = format!("{}\n{}\n{}", lines(&files), lines(&pages), found.kinds.text());
+    if let Some(report) = found.tables.as_ref().filter(|report| !report.tables.is_empty()) {
+        text += &format!("\n{}", trees::sizes(report));
+    }
     text += &format!("\nThe log is kept from {} to {}.\n", found.log.0, found.log.1);
     if let Some(todo) = &found.restart {
         text += &to_do(todo);

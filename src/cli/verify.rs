@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::output::{lines, path, print, table};
 use super::progress::Progress;
+use super::trees;
 use super::{Asked, DONE, SOMETHING_WRONG};
 use crate::db::{Finding, Options, Outside, Verdict, VerifyReport, verify_outside};
 use crate::demo::counted;
@@ -32,9 +33,17 @@ The JSON object (nil is null):
   not_judged  what cannot be judged without a restart, in words
   findings    one object for each page that was bad on disk, in order:
     page, fault,
-    verdict   damaged, repaired, restart_restores_it, left_to_restart";
+    verdict   damaged, repaired, restart_restores_it, left_to_restart
+  tables      null if they could not be judged, else
+    sound     whether nothing is wrong with them
+    tables    one object for each: name, height, leaves, inner, overflow, cells, ghosts, used_bytes,
+              leaf_bytes, as in `aries stats`
+    faults    one object for each thing that is wrong: page (null if it is none of one page), fault
+    orphans_judged  whether it could be told which pages belong to no table
+  tables_fault  what kept them from being judged, in words";
 
-/// Checks a database that is not in use: its log, and every page's checksum, place, pageLSN and structure.
+/// Checks a database that is not in use: its log, every page's checksum, place, pageLSN and structure, and that
+/// the tables are sound and every page belongs to one of them, or to none.
 ///
 /// Without --repair nothing is written: a database that was not closed is restarted in memory, and what
 /// comes of it is judged. With --repair it is opened, which recovers it, and each page that is
@@ -75,7 +84,8 @@ fn examine(arguments: &Arguments) -> Result<VerifyReport> {
     drop(outside); // It holds the lock.
     let options = Options::new().create_if_missing(false).background(false);
     let db = options.open(&arguments.asked.directory)?;
-    let report = db.repair_with(&mut step)?;
+    let mut report = db.repair_with(&mut step)?;
+    report.add_tables(db.verify_tables())?;
     db.close()?;
     Ok(report)
 }
@@ -92,6 +102,8 @@ fn to_json(arguments: &Arguments, report: &VerifyReport) -> Value {
         "chain_faults": report.chain_faults,
         "not_judged": report.not_judged,
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
+        "tables": report.tables.as_ref().map(trees::to_json),
+        "tables_fault": report.tables_fault,
     })
 }
 
@@ -119,10 +131,32 @@ fn text(arguments: &Arguments, report: &VerifyReport) -> String {
     if !report.findings.is_empty() {
         text += &findings_table(&report.findings);
     }
+    text += &tables(report);
     let read = counted(report.pages, "page");
     text += &format!("{read} read: {}.\n", verdict(report, arguments.repair));
     if report.count(Verdict::Damaged) > 0 && !arguments.repair {
         text += "`aries verify --repair` rebuilds what the log still holds from its beginning.\n";
+    }
+    text
+}
+
+/// What is wrong with the tables, and how many are not.
+fn tables(report: &VerifyReport) -> String {
+    let mut text = String::new();
+    if let Some(fault) = &report.tables_fault {
+        text += &format!("WRONG: the tables could not be judged: {fault}\n");
+    }
+    let Some(tables) = &report.tables else { return text };
+    for (page, fault) in trees::faults(tables) {
+        let page = page.map_or_else(String::new, |page| format!("{page}: "));
+        text += &format!("WRONG: {page}{fault}\n");
+    }
+    if tables.orphans.is_none() && tables.catalog.is_some() {
+        text += "Not judged: which pages belong to no table, for transactions are in doubt.\n";
+    }
+    if !tables.tables.is_empty() {
+        let verdict = if tables.is_sound() { "all sound" } else { "not sound" };
+        text += &format!("{} looked at: {verdict}.\n", counted(tables.tables.len(), "table"));
     }
     text
 }

@@ -119,6 +119,18 @@ sabotages! {
         "the name of a log segment is durable before records stand in it";
     GrowthNotSynced "growth-not-synced" ""
         "the file of pages has grown durably before a record names a new page";
+    UndoBySlot "undo-by-slot" "10.3"
+        "a change of a tree is undone by its key, wherever that is by then";
+    SplitInTwoRecords "split-in-two-records" "9"
+        "a structure change is one record: all of it is in the log, or nothing";
+    AllocationOutsideSplit "allocation-outside-split" "9"
+        "the pages that a structure change takes are allocated by its own record";
+    GhostPurgedEarly "ghost-purged-early" ""
+        "a deleted key keeps its place until nobody has a lock on it";
+    GapsNotLocked "next-key-not-locked" ""
+        "whoever reads a range locks the gaps between its keys";
+    ReadersDoNotWait "lock-released-early" "5.3"
+        "a read-only commit waits until what it has read is durable, if that was unlocked before";
     ForcesAllAtEachCommit "neutral-force-all" ""
         "none: each commit forces all of the log that there is, rather than up to its record";
     FlushesAtCheckpoint "neutral-flush" ""

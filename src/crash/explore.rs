@@ -192,7 +192,7 @@ impl Explorer {
     /// Tries each crash of a history: of its last step, or, if it is a long one, of all.
     pub(super) fn explore(&self, history: &History) -> std::result::Result<(), Box<Failure>> {
         let disk = self.stage.disk();
-        let probe = Probe::new(&disk, self.plan.kills && self.plan.depth > 0);
+        let probe = Probe::new(&disk, self.plan.processes_die());
         let options = self.plan.setting.options();
         let begin = self.begin.as_ref();
         let monitor = begin.map(|begin| Monitor::new(&disk, &self.plan.setting, begin.clone()));

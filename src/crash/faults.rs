@@ -205,7 +205,7 @@ impl Explorer {
             }
         }
         let expected = calls.expected.lock().take();
-        let expected = expected.unwrap_or_else(|| self.stage.model().expected());
+        let expected = expected.expect("a history that has run has said what must be there");
         self.in_recovery(history, &disk, &expected, &mut coverage)?;
         self.strike_silently(history, &mut coverage)?;
         self.add(&coverage);

@@ -62,7 +62,7 @@ mod hunting {
         use Kind::{Crashes, Faults, Long};
         use Level::{L0, L1, L3};
         use TornPageProtection::{DoubleWrite, None, PageImages};
-        use Vocabulary::{Everything, Outcomes, Records, Space};
+        use Vocabulary::{Everything, Outcomes, Records, Space, Trees};
         let of = |kind, level, protection, vocabulary, most| {
             let steps = 0..=most;
             Ground { kind, level, protection, vocabulary, kills: false, steps }
@@ -79,6 +79,7 @@ mod hunting {
                 of(Crashes, L0, DoubleWrite, Space, 3),
                 of(Crashes, L3, DoubleWrite, Space, 3),
                 of(Crashes, L1, DoubleWrite, Space, 2),
+                of(Crashes, L0, DoubleWrite, Trees, 2),
             ],
             vec![
                 killed(of(Crashes, L0, DoubleWrite, Records, 2)),
@@ -87,7 +88,11 @@ mod hunting {
             ],
             vec![killed(of(Long, L0, DoubleWrite, Everything, 1))],
             vec![of(Faults, L0, DoubleWrite, Records, 1)],
-            vec![Ground { steps: 4..=6, ..of(Crashes, L0, DoubleWrite, Records, 0) }],
+            vec![
+                Ground { steps: 3..=3, ..of(Crashes, L0, DoubleWrite, Trees, 0) },
+                Ground { steps: 4..=4, ..of(Crashes, L0, DoubleWrite, Outcomes, 0) },
+                Ground { steps: 4..=6, ..of(Crashes, L0, DoubleWrite, Records, 0) },
+            ],
         ]
     }
 

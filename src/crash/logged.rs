@@ -38,8 +38,9 @@ use crate::sync::Arc;
 /// Where undo goes on behind a record.
 #[derive(Clone, Copy)]
 enum Step {
-    /// An update that can be undone: on this page; behind it undo goes on there.
-    Update(PageId, Option<Lsn>),
+    /// An update that can be undone: on this page, or, by key, wherever the cell is by then; behind it undo goes on
+    /// there.
+    Update(Option<PageId>, Option<Lsn>),
     /// Anything else: undo goes on there.
     Passed(Option<Lsn>),
 }
@@ -57,7 +58,7 @@ struct Told {
 
 impl Told {
     /// The update that is next to be undone, if one is that the log still has.
-    fn next_update(&self) -> Option<(Lsn, PageId, Option<Lsn>)> {
+    fn next_update(&self) -> Option<(Lsn, Option<PageId>, Option<Lsn>)> {
         let mut at = self.undo_next_lsn?;
         loop {
             match *self.steps.get(&at)? {
@@ -89,7 +90,10 @@ impl Told {
         }
         let step = match record {
             LogRecord::Update(Update { page, undo: Undo::Physical(_), .. }) if !self.committed => {
-                Step::Update(*page, prev_lsn)
+                Step::Update(Some(*page), prev_lsn)
+            }
+            LogRecord::Update(Update { undo: Undo::Key(_), .. }) if !self.committed => {
+                Step::Update(None, prev_lsn)
             }
             _ => Step::Passed(record.undo_goes_on_at()),
         };
@@ -117,10 +121,15 @@ impl Told {
         }
         let words = |lsn: Option<Lsn>| lsn.map_or("nil".to_owned(), |lsn| lsn.to_string());
         match self.next_update() {
-            Some((_, of, prev_lsn)) if (of, prev_lsn) == (page, undo_next_lsn) => Ok(()),
+            Some((_, of, prev_lsn))
+                if of.is_none_or(|of| of == page) && prev_lsn == undo_next_lsn =>
+            {
+                Ok(())
+            }
             Some((lsn, of, prev_lsn)) => Err(format!(
-                "the next to be undone is {lsn} on {of}, behind which undo goes on at {}; compensated is \
+                "the next to be undone is {lsn} on {}, behind which undo goes on at {}; compensated is \
                  one on {page}, behind which it goes on at {}",
+                of.map_or("some page".to_owned(), |of| of.to_string()),
                 words(prev_lsn),
                 words(undo_next_lsn)
             )),
@@ -160,7 +169,7 @@ impl Logged {
                 }
             }
             // As analysis infers it; what the checkpoint copied of its table counts more.
-            if let Some(change) = record.page_change().filter(|_| lsn > checkpoint_lsn) {
+            for change in record.page_changes().filter(|_| lsn > checkpoint_lsn) {
                 dirty_pages.entry(change.page).or_insert(lsn);
             }
             if let LogRecord::EndCheckpoint(end) = &record

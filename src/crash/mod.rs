@@ -3,11 +3,11 @@
 //! ```text
 //!   history   what is done: all short histories, each step a crash point with all its I/Os
 //!   stage     the database on which it is done, and `setting`, how it is opened and what its disk may do
-//!   world     does it, on the engine; `model` knows at each moment what a crash must leave
+//!   world     does it, on the engine; `model` knows at each moment what a crash must leave, and who `watch`es is told
 //!   probe     watches the disk: at each I/O, all the states that it may be left in
 //!   survivors which those are: every subset of the changes that are not durable
 //!   monitor   watches the order of writes and syncs, whether or not a crash makes it visible
-//!   oracle    recovers a state, and compares it with the model
+//!   oracle    recovers a state, and compares it with the model; `violation` says what must hold
 //!   logged    what the surviving log must say
 //!   check     crashes inside that recovery, too
 //!   faults    each call fails, and `silent`: lies, or bits rot

@@ -32,6 +32,8 @@ type Pages = BTreeMap<PageId, BTreeMap<SlotId, Vec<u8>>>;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct State {
     pages: Pages,
+    /// Of all tables, by key.
+    cells: BTreeMap<Vec<u8>, Vec<u8>>,
     in_doubt: BTreeSet<Vec<u8>>,
 }
 
@@ -47,11 +49,21 @@ impl fmt::Display for State {
                 write!(f, " {slot}={}", bytes.escape_ascii())?;
             }
         }
+        for (key, value) in &self.cells {
+            let end = &key[key.len().saturating_sub(2)..];
+            write!(f, "; …{}={}", end.escape_ascii(), brief(value))?;
+        }
         for global_id in &self.in_doubt {
             write!(f, "; {} in doubt", global_id.escape_ascii())?;
         }
         Ok(())
     }
+}
+
+/// The first bytes of a value, and how many there are.
+fn brief(value: &[u8]) -> String {
+    let first = &value[..value.len().min(2)];
+    format!("{}…{}", first.escape_ascii(), value.len())
 }
 
 impl State {
@@ -66,14 +78,17 @@ impl State {
                 continue;
             }
             let guard = db.fix_page(page)?;
-            if page::kind(guard.bytes()) == Some(PageKind::Slotted) {
+            let kind = page::kind(guard.bytes());
+            if matches!(kind, Some(PageKind::Slotted | PageKind::Unformatted)) {
                 let slots = page::slots(guard.bytes());
                 let live = slots.filter(|(_, state, _)| *state == SlotState::Live);
                 pages.insert(page, live.map(|(slot, _, bytes)| (slot, bytes.to_vec())).collect());
             }
         }
+        let mut cells = BTreeMap::new();
+        db.each_cell(&mut |key, value| drop(cells.insert(key.to_vec(), value)))?;
         let in_doubt = db.prepared().into_iter().map(|prepared| prepared.global_id).collect();
-        Ok(Self { pages, in_doubt })
+        Ok(Self { pages, cells, in_doubt })
     }
 
     /// The record's bytes, if it is there.
@@ -146,6 +161,12 @@ impl State {
             Change::Freed(page) => {
                 self.pages.remove(page);
             }
+            Change::Cell { key, value: Some(value) } => {
+                self.cells.insert(key.clone(), value.clone());
+            }
+            Change::Cell { key, value: None } => {
+                self.cells.remove(key);
+            }
         }
     }
 }
@@ -188,14 +209,22 @@ pub enum Change {
     Allocated(PageId),
     /// The page is not in use any more, with all its records.
     Freed(PageId),
+    /// A cell of a tree as somebody left it.
+    Cell {
+        /// Its key.
+        key: Vec<u8>,
+        /// Its value now; `None` if it was deleted.
+        value: Option<Vec<u8>>,
+    },
 }
 
 impl Change {
-    /// Where.
+    /// Where; a cell is wherever its tree has it.
     #[must_use]
-    pub fn page(&self) -> PageId {
+    pub fn page(&self) -> Option<PageId> {
         match self {
-            Self::Record { page, .. } | Self::Allocated(page) | Self::Freed(page) => *page,
+            Self::Record { page, .. } | Self::Allocated(page) | Self::Freed(page) => Some(*page),
+            Self::Cell { .. } => None,
         }
     }
 }
@@ -264,6 +293,12 @@ impl Model {
         Self { acknowledged, count: 0, pending: Vec::new() }
     }
 
+    /// Whether there is a tree.
+    #[must_use]
+    pub fn has_cells(&self) -> bool {
+        !self.acknowledged.committed.cells.is_empty()
+    }
+
     /// What may be there after a crash now.
     #[must_use]
     pub fn expected(&self) -> Expected {
@@ -293,7 +328,7 @@ impl Model {
     #[must_use]
     pub fn last_change_of(&self, page: PageId) -> u64 {
         let changes = |outcome: &Outcome| match outcome {
-            Outcome::Done(changes) => changes.iter().any(|change| change.page() == page),
+            Outcome::Done(changes) => changes.iter().any(|change| change.page() == Some(page)),
             _ => false,
         };
         let last = self.pending.iter().rposition(changes);

@@ -12,10 +12,12 @@
 //! What the disk durably holds once it is recovered decides all that follows. Many states recover to the same disk:
 //! the last two are checked once for each of those.
 
+use super::history::{KEYS, MOST_TRANSACTIONS, Page};
 use super::logged::{Logged, check_closed};
 use super::model::{Change, Expected, Promise, State};
 use super::setting::Setting;
 use super::violation::{Checked, Clause, fine, guarded, violated};
+use super::world::{TABLE, key_of};
 use crate::db::{Db, Options};
 use crate::disk::{Disk, SimDisk, Survivors};
 use crate::error::Result;
@@ -80,6 +82,10 @@ fn settled(db: &Db) -> Checked<()> {
     let table = db.transaction_table();
     if let Some((txn, entry)) = table.iter().find(|(_, entry)| under_way(entry.state)) {
         return violated(Clause::Settled, format!("{txn} is {}", entry.state));
+    }
+    let tables = fine(Clause::Settled, db.verify_tables())?;
+    if !tables.is_sound() {
+        return violated(Clause::Settled, format!("{tables:?}"));
     }
     let durable = db.stats().flushed_lsn;
     for number in 0..db.stats().pages {
@@ -189,6 +195,15 @@ fn work(db: &Db, state: &mut State) -> Result<()> {
     let mut bytes = state.record(page, slot).unwrap_or_default().to_vec();
     bytes[0] = b'#';
     let inserted = txn.insert_record(page, b"new")?;
+    if let Some(table) = db.open_table(TABLE)? {
+        for number in 1..=MOST_TRANSACTIONS {
+            for key in (1..=KEYS).map(Page::Key) {
+                let (key, value) = (key_of(number, key), b"new".to_vec());
+                txn.put(&table, &key, &value)?;
+                state.apply(&Change::Cell { key, value: Some(value) });
+            }
+        }
+    }
     txn.commit()?;
     state.apply(&Change::Record { page, slot, bytes: Some(bytes) });
     state.apply(&Change::Record { page, slot: inserted, bytes: Some(b"new".to_vec()) });

@@ -66,6 +66,14 @@ pub struct Plan {
     pub threads: usize,
 }
 
+impl Plan {
+    /// Whether processes die: what one leaves is checked by what crashes inside its restart leave.
+    #[must_use]
+    pub const fn processes_die(&self) -> bool {
+        self.kills && self.depth > 0
+    }
+}
+
 /// What was covered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Coverage {

@@ -65,6 +65,9 @@ pub fn minimised(failure: &Failure) -> Result<Failure> {
             break;
         }
     }
+    // What is not begun when it crashes is not needed.
+    let begun = replay(&least)?.lines.iter().filter(|line| matches!(line, Line::Step(_))).count();
+    least.history.0.truncate(begun);
     for nth in (1..least.crashes.len()).rev() {
         let mut shorter = least.clone();
         shorter.crashes.remove(nth);

@@ -366,9 +366,9 @@ fn chained(disk: &SimDisk) -> Result<BTreeSet<PageId>> {
     let mut scan = log.scan(checkpoint_lsn);
     let mut pages = BTreeSet::new();
     while let Some((lsn, record)) = scan.next_record()? {
-        pages.extend(
-            record.page_change().filter(|_| lsn > checkpoint_lsn).map(|change| change.page),
-        );
+        if lsn > checkpoint_lsn {
+            pages.extend(record.page_changes().map(|change| change.page));
+        }
     }
     Ok(pages)
 }

@@ -4,11 +4,11 @@
 //! no history touches. For all histories but those of records the log is about to go on to its next segment. For those of
 //! everything all pages are in use, too: the first allocation makes the file grow.
 
-use super::history::{Bounds, History, MOST_TRANSACTIONS, Vocabulary};
+use super::history::{Bounds, History, MOST_TRANSACTIONS, Page, Vocabulary};
 use super::model::{Model, SPARE, State};
 use super::setting::{SEGMENT_BYTES, Setting};
 use super::watch::Watch;
-use super::world::World;
+use super::world::{TABLE, World, key_of};
 use crate::config::Broken;
 use crate::db::Options;
 use crate::disk::{Disk, SimDisk, Survivors};
@@ -41,6 +41,7 @@ impl Stage {
                 Self::new(sound, bounds.pages, is_full, 0)?.room(sound)?
             }
             Vocabulary::Records => 0,
+            Vocabulary::Trees => return Self::with_tree(sound),
         };
         Self::new(sound, bounds.pages, is_full, more)
     }
@@ -77,6 +78,36 @@ impl Stage {
         let state = State::of(&db)?;
         db.close()?;
         Ok(Self { disk: disk.crash(&Survivors::All), state, pages: made })
+    }
+
+    /// One without pages for records, but with a tree. Each transaction has its keys in it: the first behind another one in
+    /// a full leaf, the second alone in a leaf. Inner nodes are full, or nearly so.
+    fn with_tree(setting: Setting) -> Result<Self> {
+        let stage = Self::new(setting, 0, false, 0)?;
+        let disk = stage.disk();
+        let db = setting.options().open_on(Arc::new(disk.clone()))?;
+        let table = db.table(TABLE)?;
+        let mut txn = db.begin()?;
+        let owners = 1..=MOST_TRANSACTIONS;
+        let mut keys: Vec<Vec<u8>> = owners
+            .clone()
+            .flat_map(|number| [Page::Key(1), Page::Key(2)].map(|key| key_of(number, key)))
+            .collect();
+        // Keys that ascend leave each but the last alone in its leaf; then those are filled that shall be full.
+        keys.push(key_of(MOST_TRANSACTIONS + 1, Page::Key(1)));
+        keys.push(key_of(MOST_TRANSACTIONS + 1, Page::Key(2)));
+        keys.extend(owners.map(|number| {
+            let mut filler = key_of(number, Page::Key(1));
+            *filler.last_mut().expect("keys are long") = b'a';
+            filler
+        }));
+        for key in keys {
+            txn.put(&table, &key, b"............")?;
+        }
+        txn.commit()?;
+        let state = State::of(&db)?;
+        db.close()?;
+        Ok(Self { disk: disk.crash(&Survivors::All), state, pages: Vec::new() })
     }
 
     /// Bytes of the log's segment that are left for more, when [`LEFT`] of them are to be left for the history.
@@ -143,6 +174,6 @@ impl Stage {
     /// # Errors
     /// Those of the engine.
     pub fn open(&self, options: &Options, disk: Arc<dyn Disk>) -> Result<World> {
-        Ok(World::new(options.open_on(disk)?, self.pages.clone(), self.model()))
+        World::new(options.open_on(disk)?, self.pages.clone(), self.model())
     }
 }

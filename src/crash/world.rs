@@ -4,10 +4,26 @@ use super::history::{Action, MOST_TRANSACTIONS, Page, Step};
 use super::model::{Change, Expected, Model, Outcome};
 use super::watch::{Claim, Watch};
 use crate::checkpoint::Begun;
-use crate::db::{Db, Transaction};
+use crate::db::{Db, Table, Transaction};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId, SlotId};
 use crate::txn::{CommitTicket, Savepoint};
+
+/// The name of the table.
+pub const TABLE: &str = "t";
+/// Bytes of a value that needs a page of its own.
+const LONG_VALUE: usize = 300;
+
+/// A key of a transaction, as long as keys can be: two cells fill a leaf.
+#[must_use]
+pub fn key_of(number: usize, key: Page) -> Vec<u8> {
+    let Page::Key(key) = key else { unreachable!("only keys are in the tree") };
+    // The third stands behind the first, in its leaf; the fourth behind the second.
+    let place = ["", "c", "g", "e", "i"][key];
+    let mut bytes = vec![b'k'; 126];
+    bytes.extend_from_slice(format!("{number}{place}").as_bytes());
+    bytes
+}
 
 /// Told each time that something else must be there after a crash.
 pub type Expect<'e> = &'e dyn Fn(Expected);
@@ -19,6 +35,8 @@ pub struct World {
     old_pages: Vec<PageId>,
     new_pages: Vec<PageId>,
     model: Model,
+    /// The tree of histories on trees.
+    table: Option<Table>,
     /// Made since they were told last.
     claims: Vec<Claim>,
     steps: u8,
@@ -48,11 +66,15 @@ struct Active {
 
 impl World {
     /// Nothing has been done yet.
-    pub fn new(db: Db, old_pages: Vec<PageId>, model: Model) -> Self {
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn new(db: Db, old_pages: Vec<PageId>, model: Model) -> Result<Self> {
         db.never_wait();
+        let table = if model.has_cells() { db.open_table(TABLE)? } else { None };
         let (txns, checkpoint, new_pages) = (Default::default(), None, Vec::new());
         let claims = Vec::new();
-        Self { txns, checkpoint, old_pages, new_pages, model, claims, steps: 0, db }
+        Ok(Self { txns, checkpoint, old_pages, new_pages, model, table, claims, steps: 0, db })
     }
 
     /// What must be there if the power fails now.
@@ -69,12 +91,19 @@ impl World {
         match step {
             Step::By(number, action) => self.act(number, action, expect),
             Step::Flush(page) => {
-                let page = self.page(page);
+                let page = match page {
+                    Page::Key(_) => self.leaf(page)?,
+                    page => self.page(page),
+                };
                 self.db.flush_page(page)?;
                 self.claims.push(Claim::Page(page));
                 Ok(())
             }
             Step::FlushAll => self.db.flush_pages(),
+            Step::Reclaim => {
+                while self.db.reclaim_step()? {}
+                Ok(())
+            }
             Step::CheckpointBegin => {
                 self.checkpoint = Some(self.db.begin_checkpoint()?);
                 Ok(())
@@ -109,6 +138,10 @@ impl World {
             Action::Insert(page) => self.insert(number, page),
             Action::Delete(page) => self.delete(number, page),
             Action::Read(page) => self.read(number, page),
+            Action::Put(key) => self.put(number, key, 12),
+            Action::PutLong(key) => self.put(number, key, LONG_VALUE),
+            Action::Remove(key) => self.remove(number, key),
+            Action::Range => self.read_range(number),
             Action::Allocate(_) => self.allocate(number),
             Action::Free(page) => self.free(number, page),
             Action::NestedInsert(_) | Action::NestedAllocate(_) | Action::NestedFree(_) => {
@@ -172,7 +205,53 @@ impl World {
             Page::Map => PageId(0),
             Page::Old(number) => self.old_pages[number - 1],
             Page::New(number) => self.new_pages[number - 1],
+            Page::Key(_) => unreachable!("a key is in the leaf where it is found"),
         }
+    }
+
+    /// The leaf that holds the first transaction's key.
+    fn leaf(&self, key: Page) -> Result<PageId> {
+        let table = self.table.as_ref().expect("the stage has a tree");
+        self.db.leaf_of(table, &key_of(1, key))
+    }
+
+    fn put(&mut self, number: usize, key: Page, length: usize) -> Result<()> {
+        let (key, value) = (key_of(number, key), vec![b'a' + self.steps % 26; length]);
+        let table = self.table.clone().expect("the stage has a tree");
+        let active = self.active(number)?;
+        active.txn.put(&table, &key, &value)?;
+        active.changes.push(Change::Cell { key, value: Some(value) });
+        Ok(())
+    }
+
+    /// Reads the range of a transaction's keys, and sees that nobody can insert there.
+    fn read_range(&mut self, number: usize) -> Result<()> {
+        let (from, to) = (key_of(number, Page::Key(1)), key_of(number, Page::Key(4)));
+        let table = self.table.clone().expect("the stage has a tree");
+        let active = self.active(number)?;
+        let range = active.txn.scan(&table, from.clone()..=to)?;
+        range.collect::<Result<Vec<_>>>()?;
+        let mut between = from;
+        *between.last_mut().expect("keys are long") = b'f';
+        let mut other = self.db.begin()?;
+        match other.put(&table, &between, b"") {
+            // Nobody waits here.
+            Err(Error::Poisoned { .. }) => other.rollback(),
+            Err(error) => Err(error),
+            Ok(()) => {
+                let message = "a key came between those that a transaction has read";
+                Err(Error::InvalidInput(message.into()))
+            }
+        }
+    }
+
+    fn remove(&mut self, number: usize, key: Page) -> Result<()> {
+        let key = key_of(number, key);
+        let table = self.table.clone().expect("the stage has a tree");
+        let active = self.active(number)?;
+        assert!(active.txn.delete(&table, &key)?, "a history removes what is there");
+        active.changes.push(Change::Cell { key, value: None });
+        Ok(())
     }
 
     /// Bytes that no other step of a short history writes.
@@ -212,7 +291,7 @@ impl World {
     fn allocate(&mut self, number: usize) -> Result<()> {
         let bytes = self.value();
         let changes = allocate(&mut self.active(number)?.txn, &bytes)?;
-        self.new_pages.push(changes[0].page());
+        self.new_pages.extend(changes[0].page());
         self.active(number)?.changes.extend(changes);
         Ok(())
     }
@@ -341,7 +420,7 @@ impl World {
             Action::NestedInsert(_) => vec![insert(&mut nested, page, &bytes)?],
             Action::NestedAllocate(_) => {
                 let changes = allocate(&mut nested, &bytes)?;
-                self.new_pages.push(changes[0].page());
+                self.new_pages.extend(changes[0].page());
                 changes
             }
             _ => {

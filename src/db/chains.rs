@@ -34,7 +34,7 @@ impl Chains {
             };
             self.check(start, (lsn, "prev_lsn", &link.txn), link.prev_lsn, before);
         }
-        if let Some(change) = record.page_change() {
+        for change in record.page_changes() {
             let before = self.pages.insert(change.page, lsn);
             let what = (lsn, "prev_page_lsn", &change.page as &dyn std::fmt::Display);
             self.check(start, what, change.prev_page_lsn, before);

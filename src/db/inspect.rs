@@ -1,6 +1,7 @@
 //! Looking at a running database: for tools, tests, and whoever wants to see the paper's tables.
 
-use super::Db;
+use super::{Db, Table};
+use crate::btree::leaf_of;
 use crate::buffer::{PageRead, PoolStatistics};
 use crate::error::Result;
 use crate::ids::{Lsn, PageId};
@@ -49,6 +50,25 @@ impl Db {
             prepared: engine.transactions.prepared().len(),
             pool: pool.statistics(),
         }
+    }
+
+    /// Visits all cells of all tables, whoever has locked them.
+    pub(crate) fn each_cell(&self, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<()> {
+        self.shared.each_cell(visit)
+    }
+
+    /// The leaf where a key of a table is, or would be, at this moment.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn leaf_of(&self, table: &Table, key: &[u8]) -> Result<PageId> {
+        table.check(&self.shared)?;
+        leaf_of(self.shared.engine.transactions.pool(), table.root(), key)
+    }
+
+    /// Takes a leaf out of its tree that was noticed to hold nothing but ghosts; gives whether one was noticed.
+    pub(crate) fn reclaim_step(&self) -> Result<bool> {
+        self.shared.reclaim_step()
     }
 
     /// The dirty page table at this moment.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   as it stands          restart, in memory        as it would be
-//!   verify_closed    →    Options::open_on     →    chains, pages, space map    →    one report
+//!   verify_closed    →    Options::open_on     →    chains, pages, space map,   →    one report
+//!                                                   tables
 //!   bad pages             refused: that is          bad: damaged
 //!                         the verdict               sound: restart restores it
 //! ```
@@ -11,18 +12,16 @@
 
 use std::collections::BTreeSet;
 
-use super::Options;
 use super::chains::Chains;
 use super::outside::Outside;
 use super::verify::{Finding, Progress, Verdict, VerifyReport, as_it_stands, check};
-use crate::config::RestartMode;
 use crate::error::{Error, Result};
 use crate::ids::{PageId, TxnId};
 use crate::page::{self, PageState, space_map};
 use crate::sync::Arc;
 
 /// Checks a database that is not open, as it stands and as a restart would make it: checksums and
-/// structure of its pages, each pageLSN against the log, the space map, and the chains of the log.
+/// structure of its pages, each pageLSN against the log, the space map, the chains of the log, and the tables.
 ///
 /// # Errors
 /// As [`super::verify_closed`]. Damage that a report can tell of is no error.
@@ -57,13 +56,15 @@ pub fn verify_outside(outside: &Outside, progress: Progress<'_>) -> Result<Verif
     };
     report.chain_faults = chains.faults();
     judge_pages(&after, &chains, &in_doubt, &mut report)?;
+    // Last of all: whatever is read there is mended before, in the overlay.
+    let tables = after.reopen().and_then(|db| db.verify_tables());
+    report.add_tables(tables)?;
     Ok(report)
 }
 
 /// Restarts on the overlay, and closes; gives the transactions in doubt.
 fn restart(outside: &Outside) -> Result<BTreeSet<TxnId>> {
-    let options = Options::new().create_if_missing(false).background(false);
-    let db = outside.restart(&options.restart(RestartMode::Serial))?;
+    let db = outside.reopen()?;
     let in_doubt = db.restart_report().analysis.in_doubt.iter().copied().collect();
     db.close()?;
     Ok(in_doubt)

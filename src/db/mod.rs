@@ -20,6 +20,7 @@
 //!
 //! Dropping a [`Db`] without [`Db::close`] writes nothing: the next open recovers, as after a crash.
 
+mod access;
 mod background;
 mod chains;
 mod create;
@@ -28,27 +29,34 @@ mod judge;
 mod options;
 mod outside;
 mod prepared;
+mod table_check;
+mod tables;
 mod transaction;
 mod verify;
 
+pub use access::TableScan;
 pub use inspect::Statistics;
 pub use judge::verify_outside;
 pub use options::{DEFAULT_PAGE_SIZE, Options};
 pub use outside::{Outside, control_file};
+pub use table_check::TablesReport;
+pub use tables::Table;
 pub use transaction::{NestedTopAction, Transaction};
 pub use verify::{Finding, Verdict, VerifyReport, verify_closed};
 
 pub use crate::txn::PreparedTransaction;
 
 use background::Background;
+use tables::Tables;
 
 use crate::checkpoint::{Begun, Checkpoint};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::error::{Error, Result};
 use crate::recovery::{Engine, RestartReport};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 
 use std::path::Path;
+use std::time::Instant;
 
 /// What all handles and transactions of an open database share.
 struct Shared {
@@ -60,6 +68,9 @@ struct Shared {
     /// Where the log ended when it was complete, to tell when the next is due.
     checkpointed_at: AtomicU64,
     closed: AtomicBool,
+    tables: Tables,
+    /// When deferred commits were last forced in the background.
+    forced_at: Mutex<Instant>,
 }
 
 /// An open database. Handles are cheap to clone and may be used from any thread.
@@ -87,6 +98,8 @@ impl Db {
             restart_report,
             checkpoint_log_bytes: config.checkpoint_log_bytes,
             closed: AtomicBool::new(false),
+            tables: Tables::default(),
+            forced_at: Mutex::new(Instant::now()),
         });
         let background = config.background.then(|| Background::start(&shared));
         Self { shared, background: Arc::new(Mutex::new(background)) }
@@ -141,7 +154,8 @@ impl Db {
         self.shared.check_open()?;
         let log = self.shared.log_step()?;
         let pages = self.shared.page_step()?;
-        Ok(log || pages)
+        let reclaimed = self.shared.reclaim_step()?;
+        Ok(log || pages || reclaimed)
     }
 
     /// What the restart that opened this database found and did.
@@ -186,8 +200,24 @@ impl Shared {
     /// Prepares segments; forces commits that nobody waits for.
     fn log_step(&self) -> Result<bool> {
         let prepared = self.engine.transactions.log().prepare_step()?;
-        let forced = self.engine.transactions.force_deferred()?;
+        let forced = self.may_force() && self.engine.transactions.force_deferred()?;
         Ok(prepared || forced)
+    }
+
+    /// Whether it is time to force commits that nobody waits for.
+    fn may_force(&self) -> bool {
+        match self.engine.transactions.log().durability() {
+            Durability::Commit => true,
+            Durability::Buffered => false,
+            Durability::Interval(interval) => {
+                let mut forced_at = self.forced_at.lock();
+                let is_time = forced_at.elapsed() >= interval;
+                if is_time {
+                    *forced_at = Instant::now();
+                }
+                is_time
+            }
+        }
     }
 
     /// Writes pages that keep the log from being truncated; takes a checkpoint when one is due.

@@ -1,10 +1,12 @@
 //! How a database is opened.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Db, create};
+use crate::btree::FindCells;
 use crate::config::{
-    Broken, Config, LogBlock, RestartMode, TornPageProtection, WallClock, system_clock,
+    Broken, Config, Durability, LogBlock, RestartMode, TornPageProtection, WallClock, system_clock,
 };
 use crate::disk::{Disk, FileDisk};
 use crate::error::{Error, Result};
@@ -39,11 +41,13 @@ pub struct Options {
     buffer_pool_bytes: usize,
     checkpoint_log_bytes: u64,
     background: bool,
+    durability: Durability,
     create_if_missing: bool,
     database_id: Option<u128>,
     torn_page_protection: TornPageProtection,
     restart: Option<RestartMode>,
     log_block: LogBlock,
+    lock_timeout: Option<Duration>,
     wall_clock: WallClock,
     broken: Broken,
     observer: Option<Arc<dyn Observer>>,
@@ -57,11 +61,13 @@ impl Default for Options {
             buffer_pool_bytes: DEFAULT_POOL_BYTES,
             checkpoint_log_bytes: DEFAULT_CHECKPOINT_LOG_BYTES,
             background: true,
+            durability: Durability::default(),
             create_if_missing: true,
             database_id: None,
             torn_page_protection: TornPageProtection::default(),
             restart: None,
             log_block: LogBlock::default(),
+            lock_timeout: None,
             wall_clock: system_clock,
             broken: Broken::default(),
             observer: None,
@@ -106,6 +112,13 @@ impl Options {
     /// caller's calls, [`Db::step`] among them: then the same calls give the same I/O.
     pub fn background(mut self, run: bool) -> Self {
         self.background = run;
+        self
+    }
+
+    /// What a commit waits for ([`Durability::Commit`] by default). Chosen anew at each open. What is
+    /// [prepared](crate::Transaction::prepare), and a ticket that is waited for, is durable under each of them.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
         self
     }
 
@@ -164,6 +177,14 @@ impl Options {
     /// have to be given room before it can be opened with it.
     pub fn log_block(mut self, block: LogBlock) -> Self {
         self.log_block = block;
+        self
+    }
+
+    /// How long a transaction waits for a lock that others hold: then the call that wanted it fails with
+    /// [`Error::LockTimeout`]. The transaction goes on to hold what it holds, so it should roll back and try
+    /// again. By default (`None`) it waits until they have ended; deadlocks are found at once all the same.
+    pub fn lock_timeout(mut self, longest: Option<Duration>) -> Self {
+        self.lock_timeout = longest;
         self
     }
 
@@ -241,7 +262,8 @@ impl Options {
         disk.sync_directory("")?;
         let control = ControlFile::open(disk.as_ref())?;
         let config = self.config_for(disk.as_ref(), &control.master())?;
-        let (engine, report) = restart(Arc::clone(disk), control, &config, observers)?;
+        let (engine, report) =
+            restart(Arc::clone(disk), control, &config, Arc::new(FindCells), observers)?;
         if marked {
             distrust::remove_mark(disk.as_ref())?;
         }
@@ -255,9 +277,11 @@ impl Options {
             frames: self.buffer_pool_bytes / page_size.max(1),
             checkpoint_log_bytes: self.checkpoint_log_bytes,
             background: self.background,
+            durability: self.durability,
             restart: self.restart.unwrap_or_else(|| default_restart(self.background)),
             torn_page_protection: self.torn_page_protection,
             log_block: self.log_block,
+            lock_timeout: self.lock_timeout,
             wall_clock: self.wall_clock,
             broken: self.broken,
         };

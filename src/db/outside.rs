@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Db, Options, create};
 use crate::buffer::PagesFile;
-use crate::config::{Config, MIN_FRAMES};
+use crate::config::{Config, MIN_FRAMES, RestartMode};
 use crate::disk::{Disk, DiskFile, OverlayDisk};
 use crate::error::{Error, Result};
 use crate::event::Observers;
@@ -112,6 +112,15 @@ impl Outside {
         let mut bytes = vec![0; file.page_size()];
         file.read_unchecked(page, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Opens it here, in memory, by one thread, restarting it if need be.
+    ///
+    /// # Errors
+    /// As [`Options::open_on`].
+    pub fn reopen(&self) -> Result<Db> {
+        let options = Options::new().create_if_missing(false).background(false);
+        self.restart(&options.restart(RestartMode::Serial))
     }
 
     /// Restarts it here, in memory.

@@ -63,3 +63,45 @@ impl Db {
         Ok(deciding)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Options;
+    use crate::disk::{SimDisk, Survivors};
+    use crate::ids::PageId;
+    use crate::lock::{GapName, KeyName, LockName, Mode};
+    use crate::sync::Arc;
+
+    /// Of the locks on tables and their keys, those that are to change something are kept: until the
+    /// decision, and across a crash.
+    #[test]
+    fn what_is_to_change_something_stays_locked() {
+        let options = Options::new().background(false).segment_bytes(64 * 1024);
+        let disk = SimDisk::new();
+        let db = options.open_on(Arc::new(disk.clone())).expect("a new database");
+        let (root, alice) = (PageId(5), KeyName::of(b"alice"));
+        let held = [
+            (LockName::Table(PageId(5)), Mode::IntentionExclusive),
+            (LockName::Table(PageId(6)), Mode::IntentionShared),
+            (LockName::Table(PageId(7)), Mode::Shared),
+            (LockName::Table(PageId(8)), Mode::SharedIntentionExclusive),
+            (LockName::Table(PageId(9)), Mode::Exclusive),
+            (LockName::Key(root, alice), Mode::Exclusive),
+            (LockName::Key(root, KeyName::of(b"bob")), Mode::Shared),
+            (LockName::Gap(root, GapName::Before(alice)), Mode::Exclusive),
+            (LockName::Gap(root, GapName::End), Mode::Shared),
+        ];
+        let txn = db.begin().expect("a transaction");
+        let locks = db.shared.engine.transactions.locks();
+        assert!(held.iter().all(|(name, mode)| locks.try_lock(txn.id(), *name, *mode)));
+        let id = txn.id();
+        txn.prepare(b"7").expect("it can be prepared");
+        let kept: Vec<_> = held.into_iter().filter(|(_, mode)| mode.changes()).collect();
+        assert_eq!((kept.len(), locks.held(id)), (5, kept.clone()));
+        let disk = disk.crash(&Survivors::None);
+        let after = options.open_on(Arc::new(disk)).expect("it can be opened");
+        assert_eq!(after.shared.engine.transactions.locks().held(id), kept);
+        after.rollback_prepared(b"7").expect("it is in doubt");
+        assert!(after.locks().is_empty());
+    }
+}

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 
 use super::Shared;
+use super::tables::{Table, TableLocks};
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId, SlotId, TxnId};
 use crate::lock::{LockName, Mode};
@@ -21,19 +22,30 @@ const SLOT_OP_BYTES: usize = 16;
 ///
 /// Each record that it reads or changes is locked, shared or exclusive, until it ends; who cannot
 /// get a lock waits, and the one whose waiting would close a circle gets [`Error::Deadlock`]: it
-/// should roll back and try again.
+/// should roll back and try again. So should who waited longer than
+/// [`Options::lock_timeout`](super::Options::lock_timeout) allows, and gets [`Error::LockTimeout`].
 pub struct Transaction {
-    shared: Arc<Shared>,
-    txn: txn::Transaction,
+    pub(super) shared: Arc<Shared>,
+    pub(super) txn: txn::Transaction,
     /// Pages it freed, for the commit. Some may have been un-freed by a partial rollback.
-    freed: Vec<PageId>,
+    pub(super) freed: Vec<PageId>,
     /// Pages that it saw allocated, and that are since.
     seen: HashSet<PageId>,
+    pub(super) table_locks: TableLocks,
+    /// Leaves that hold nothing but ghosts, by a key that belongs into each: to be taken out of their trees later.
+    pub(super) emptied: Vec<(Table, Vec<u8>)>,
 }
 
 impl Transaction {
     pub(super) fn new(shared: Arc<Shared>, txn: txn::Transaction) -> Self {
-        Self { shared, txn, freed: Vec::new(), seen: HashSet::new() }
+        let (freed, seen) = (Vec::new(), HashSet::new());
+        let (table_locks, emptied) = (TableLocks::default(), Vec::new());
+        Self { shared, txn, freed, seen, table_locks, emptied }
+    }
+
+    /// Tells of the leaves that it emptied.
+    fn tell_emptied(shared: &Shared, emptied: Vec<(Table, Vec<u8>)>) {
+        emptied.into_iter().for_each(|(table, key)| shared.note_emptied(&table, key));
     }
 
     /// The transaction's number.
@@ -48,7 +60,7 @@ impl Transaction {
         self.txn.entry()
     }
 
-    fn lock(&self, name: LockName, mode: Mode) -> Result<()> {
+    pub(super) fn lock(&self, name: LockName, mode: Mode) -> Result<()> {
         self.shared.check_open()?;
         let manager = self.txn.manager();
         manager.log().poison().check()?;
@@ -61,6 +73,7 @@ impl Transaction {
         self.lock(LockName::PageExistence(page), Mode::Shared)?;
         if !self.seen.contains(&page) {
             self.shared.engine.space.require_used(page)?;
+            self.shared.refuse_tables(page)?;
             self.seen.insert(page);
         }
         Ok(())
@@ -221,8 +234,9 @@ impl Transaction {
                 "bytes {offset}..{end} reach beyond record {page}.{slot} of {length} bytes"
             ))
         })?;
-        let Some((skip, changed)) = difference(old, bytes) else { return Ok(()) };
-        let offset = u16::try_from(offset + skip).expect("within a page");
+        let Some(range) = page::difference(old, bytes) else { return Ok(()) };
+        let offset = u16::try_from(offset + range.start).expect("within a page");
+        let changed = &bytes[range];
         self.txn.update(
             &mut guard,
             PageOp::Patch { slot, offset, bytes: changed },
@@ -297,8 +311,10 @@ impl Transaction {
     /// stopped before.
     pub fn commit(self) -> Result<Lsn> {
         self.shared.check_open()?;
-        let Self { shared, txn, freed, .. } = self;
-        txn.commit(&PendingFrees::new(&shared.engine.space, &freed))
+        let Self { shared, txn, freed, emptied, .. } = self;
+        let committed = txn.commit(&PendingFrees::new(&shared.engine.space, &freed));
+        Self::tell_emptied(&shared, emptied);
+        committed
     }
 
     /// Commits without waiting: the ticket tells when the commit is durable. Others see what was
@@ -308,8 +324,10 @@ impl Transaction {
     /// [`Error::Poisoned`].
     pub fn commit_deferred(self) -> Result<CommitTicket> {
         self.shared.check_open()?;
-        let Self { shared, txn, freed, .. } = self;
-        txn.commit_deferred(&PendingFrees::new(&shared.engine.space, &freed))
+        let Self { shared, txn, freed, emptied, .. } = self;
+        let committed = txn.commit_deferred(&PendingFrees::new(&shared.engine.space, &freed));
+        Self::tell_emptied(&shared, emptied);
+        committed
     }
 
     /// Promises that the transaction can commit, and can still be rolled back: the first phase of
@@ -348,17 +366,6 @@ enum Inserted {
     /// Every slot that would do is locked by others, this one last: whoever emptied it may not have
     /// ended.
     Wait(SlotId),
-}
-
-/// The part of `new` that differs from `old`, and how many bytes come before it; `None` if nothing
-/// does.
-fn difference<'n>(old: &[u8], new: &'n [u8]) -> Option<(usize, &'n [u8])> {
-    let same = old.iter().zip(new).take_while(|(old, new)| old == new).count();
-    if same == new.len() {
-        return None;
-    }
-    let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
-    Some((same, &new[same..new.len() - tail]))
 }
 
 /// A nested top action under way. Dropped without [`NestedTopAction::end`], its work is an ordinary
@@ -413,7 +420,10 @@ impl DerefMut for NestedTopAction<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::difference;
+    /// The part of `new` that differs, and how many bytes come before it.
+    fn difference<'n>(old: &[u8], new: &'n [u8]) -> Option<(usize, &'n [u8])> {
+        crate::page::difference(old, new).map(|range| (range.start, &new[range]))
+    }
 
     #[test]
     fn only_what_differs_is_logged() {

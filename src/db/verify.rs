@@ -25,6 +25,7 @@
 use std::fmt;
 
 use super::Db;
+use super::TablesReport;
 use super::outside::open_control;
 use crate::buffer::{DoubleWrite, Image, PagesFile};
 use crate::config::{Config, MIN_FRAMES};
@@ -103,14 +104,37 @@ pub struct VerifyReport {
     pub chain_faults: Vec<String>,
     /// What could not be judged, in words.
     pub not_judged: Vec<String>,
+    /// What the tables take, and what is wrong with them; `None` where nobody looked ([`Db::verify_tables`] does),
+    /// or could.
+    pub tables: Option<TablesReport>,
+    /// What kept the tables from being judged, in words.
+    pub tables_fault: Option<String>,
 }
 
 impl VerifyReport {
+    /// Takes down what was found of the tables.
+    ///
+    /// # Errors
+    /// Those of looking at them, but for damage.
+    pub fn add_tables(&mut self, found: Result<TablesReport>) -> Result<()> {
+        match found {
+            Ok(found) => self.tables = Some(found),
+            Err(error @ (Error::Corrupt { .. } | Error::Mismatch { .. })) => {
+                self.tables_fault = Some(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Whether nothing is wrong that is not mended, or sure to be.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let log = self.log_fault.is_none() && self.chain_faults.is_empty();
-        log && self.findings.iter().all(|found| found.verdict.is_harmless())
+        let tables = self.tables.as_ref().is_none_or(TablesReport::is_sound);
+        log && tables
+            && self.tables_fault.is_none()
+            && self.findings.iter().all(|found| found.verdict.is_harmless())
     }
 
     /// How many pages were found with this verdict.
@@ -131,6 +155,16 @@ impl Db {
     /// [`Error::Closed`], [`Error::Poisoned`].
     pub fn verify(&self) -> Result<VerifyReport> {
         self.verify_with(&mut |_, _| {})
+    }
+
+    /// Looks at all tables as they are at this moment: whether each tree is sound, and each page belongs to one of
+    /// them, or to none.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Poisoned`]; those of reading. What is wrong is no error, but reported.
+    pub fn verify_tables(&self) -> Result<TablesReport> {
+        self.shared.check_open()?;
+        self.shared.check_tables()
     }
 
     /// [`Db::verify`], with `progress` called after each page: how many were read, of how many.

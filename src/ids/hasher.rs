@@ -3,6 +3,10 @@
 //! Page, slot and transaction numbers are given out by the engine, so no stranger can choose keys
 //! that collide; and every record access, and every log record that restart reads, hashes some, so the
 //! careful hash of the standard library would be a good part of what those cost.
+//!
+//! The names of keys are another matter: strangers choose the keys. They arrive here as hashes of 64
+//! bits, which do not collide by chance. Whoever makes keys that do slows down those who lock
+//! thousands of them, and nobody gets a wrong answer.
 
 use std::hash::{BuildHasherDefault, Hasher};
 

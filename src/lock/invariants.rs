@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::table::{Lock, Table};
+use super::queue::Lock;
+use super::table::Table;
 use super::{LockManager, LockName, Mode};
 use crate::ids::TxnId;
 
-/// Who waits for whom: every conflicting holder, and every waiter ahead in the queue.
+/// Who waits for whom: every conflicting holder, and every waiter ahead in the queue. Made from the queues
+/// alone, and without the engine's own search.
 pub(super) type WaitsFor = BTreeMap<TxnId, BTreeSet<TxnId>>;
 
 impl LockManager {
@@ -34,7 +36,7 @@ impl Table {
         let mut held = BTreeSet::new();
         let mut waiting = BTreeSet::new();
         for (name, lock) in &self.locks {
-            held.extend(lock.holders.iter().map(|txn| (*txn, *name)));
+            held.extend(lock.holders.iter().map(|holder| (holder.txn, *name)));
             for waiter in &lock.waiters {
                 assert!(waiting.insert((waiter.txn, *name)), "{} waits twice", waiter.txn);
             }
@@ -61,33 +63,52 @@ impl Table {
         for lock in self.locks.values() {
             for (place, waiter) in lock.waiters.iter().enumerate() {
                 let arrows = graph.entry(waiter.txn).or_default();
-                arrows.extend(lock.waiters.iter().take(place).map(|ahead| ahead.txn));
                 arrows.extend(conflicting_holders(lock, waiter.txn, waiter.mode));
+                if conversion(lock, waiter.txn).is_none() {
+                    arrows.extend(lock.waiters.iter().take(place).map(|ahead| ahead.txn));
+                }
             }
         }
         graph
     }
 
-    /// Whether the request, entered in the queue, would be part of a cycle.
-    pub(super) fn would_close_a_cycle(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
+    /// The graph as it would be if the request were entered in the queue.
+    pub(super) fn graph_with(&self, txn: TxnId, name: LockName, mode: Mode) -> WaitsFor {
         let lock = &self.locks[&name];
         let mut graph = self.waits_for_graph();
+        let held = conversion(lock, txn);
+        let mode = held.map_or(mode, |held| held.supremum(mode));
         let mut arrows: BTreeSet<TxnId> = conflicting_holders(lock, txn, mode).collect();
-        if lock.holders.contains(&txn) {
-            for waiter in &lock.waiters {
-                graph.entry(waiter.txn).or_default().insert(txn);
+        for waiter in &lock.waiters {
+            match (held, conversion(lock, waiter.txn)) {
+                (None, _) => drop(arrows.insert(waiter.txn)),
+                (Some(_), None) => drop(graph.entry(waiter.txn).or_default().insert(txn)),
+                (Some(_), Some(_)) => {}
             }
-        } else {
-            arrows.extend(lock.waiters.iter().map(|waiter| waiter.txn));
         }
         graph.insert(txn, arrows);
-        reaches(&graph, txn, txn)
+        graph
+    }
+
+    /// Lets everybody who does not wait end, again and again: gives who waits for ever.
+    pub(super) fn wait_for_ever(&self) -> BTreeSet<TxnId> {
+        let mut table = self.clone();
+        while let Some(txn) = table.transactions.keys().copied().find(|txn| !table.is_waiting(*txn))
+        {
+            table.release_all(txn);
+        }
+        table.transactions.into_keys().collect()
     }
 }
 
+/// What the transaction holds of the lock already.
+fn conversion(lock: &Lock, txn: TxnId) -> Option<Mode> {
+    lock.holders.iter().find(|holder| holder.txn == txn).map(|holder| holder.mode)
+}
+
 fn conflicting_holders(lock: &Lock, txn: TxnId, mode: Mode) -> impl Iterator<Item = TxnId> {
-    let conflicts = !lock.mode.is_compatible_with(mode);
-    lock.holders.iter().copied().filter(move |holder| conflicts && *holder != txn)
+    let conflicting = lock.holders.iter().filter(move |h| !mode.is_compatible_with(h.mode));
+    conflicting.map(|holder| holder.txn).filter(move |holder| *holder != txn)
 }
 
 /// Whether a path of at least one arrow leads from `from` to `to`.
@@ -110,16 +131,22 @@ pub(super) fn reaches(graph: &WaitsFor, from: TxnId, to: TxnId) -> bool {
 /// Invariants 1 to 3.
 fn assert_lock_is_sound(name: LockName, lock: &Lock) {
     assert!(!lock.holders.is_empty(), "{name} is in the table, but nobody holds it");
-    if lock.mode == Mode::Exclusive {
-        assert_eq!(lock.holders.len(), 1, "{name} is exclusive, but held by several");
+    for holder in &lock.holders {
+        let conflict = conflicting_holders(lock, holder.txn, holder.mode).next();
+        assert_eq!(conflict, None, "hold a lock in modes that conflict: {:?}", lock.holders);
+        let same = lock.holders.iter().filter(|other| other.txn == holder.txn);
+        assert_eq!(same.count(), 1, "{} holds {name} twice", holder.txn);
     }
-    if let Some(first) = lock.waiters.front() {
-        let mut conflicts = conflicting_holders(lock, first.txn, first.mode);
-        assert!(conflicts.next().is_some(), "{} waits for {name} in vain", first.txn);
-    }
+    let mut only_conversions = true;
     for (place, waiter) in lock.waiters.iter().enumerate() {
-        let holds = lock.holders.contains(&waiter.txn);
-        assert_eq!(waiter.is_upgrade, holds, "{} on {name}: upgrade or not", waiter.txn);
-        assert!(!waiter.is_upgrade || place == 0, "the upgrade on {name} is not first");
+        let held = conversion(lock, waiter.txn);
+        assert_eq!(waiter.is_conversion, held.is_some(), "{} on {name}", waiter.txn);
+        assert!(only_conversions || held.is_none(), "a conversion on {name} is not in front");
+        only_conversions = held.is_some();
+        assert!(held.is_none_or(|held| waiter.mode.includes(held) && waiter.mode != held));
+        if only_conversions || place == 0 {
+            let conflict = conflicting_holders(lock, waiter.txn, waiter.mode).next();
+            assert!(conflict.is_some(), "{} waits for {name} in vain", waiter.txn);
+        }
     }
 }

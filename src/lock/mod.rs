@@ -10,134 +10,102 @@
 //!
 //! # What it guarantees
 //!
-//! - Two transactions hold one lock at the same time only if both hold it [`Mode::Shared`].
+//! - Two transactions hold one lock at the same time only in modes that are compatible ([`Mode`]).
 //! - **First come, first served.** A request waits behind those that wait already, even where it
 //!   would be compatible with the holders: a stream of readers cannot starve a writer. The one
-//!   exception is the upgrade, [`Mode::Shared`] to [`Mode::Exclusive`] by a holder, which goes before
-//!   all other waiters: they wait for its shared lock anyway.
+//!   exception is the *conversion*: a holder asks for more than it holds, and is to hold the supremum of
+//!   both. Conversions go before all other waiters, who may be waiting for that very holder; and each
+//!   goes on as soon as no *other holder* is in its way, whichever conversions wait. While one waits
+//!   nobody becomes a holder, and a holder can ask for more three times at most: it cannot starve either.
 //! - **A deadlock is found at once**, when the request that would close it is made, and that request
 //!   fails with [`Error::Deadlock`] instead of waiting. It leaves no
 //!   trace. What its transaction already holds it keeps until [`LockManager::release_all`], so that
-//!   rollback works under its protection.
+//!   rollback works under its protection. Nobody is refused without need.
 //! - **Nobody waits in vain.** Whoever waits has been granted the lock by the time it is woken, and
-//!   is granted it as soon as it stands first in the queue and conflicts with no holder. There are
-//!   neither timeouts nor polling.
+//!   is granted it as soon as nothing stands in its way. There is no polling.
+//! - **Nobody waits longer than is allowed.** With a [timeout](LockManager::with_timeout) a request that waited
+//!   so long is taken out of the queue and fails with [`Error::LockTimeout`]. Those behind it may go on.
 //!
 //! Waiting for a lock while holding a latch would stop threads that no waits-for graph knows of.
-//! Under a latch ask with [`LockManager::try_lock`], which never waits; if it says no, unlatch, wait
-//! with [`LockManager::lock`], latch again, and look again.
+//! Under a latch ask with [`LockManager::try_lock`], which never waits, or, if the lock is to be had for
+//! an instant only, [`LockManager::could_lock`]; if it says no, unlatch, wait with [`LockManager::lock`],
+//! latch again, and look again.
 //!
 //! # The table
 //!
 //! ```text
-//!   name    mode       holders      waiters, the next one first
-//!   P3      Shared     T1 T2 T7     -
-//!   P3.0    Exclusive  T1           T2 Shared, T4 Exclusive
-//!   P3.2    Shared     T1 T2        T2 Exclusive (upgrade), T5 Exclusive, T6 Shared
+//!   name      holders                     waiters, the next one first
+//!   P3        T1 S  T2 S  T7 S            -
+//!   P3.0      T1 X                        T2 S, T4 X
+//!   table P5  T1 IS  T2 S  T3 IS          T1 IX (conversion), T3 X (conversion), T5 IX, T6 IS
 //! ```
 //!
 //! Invariants, true whenever the mutex of the table is free:
 //!
-//! 1. A lock is in the table exactly as long as someone holds it; an exclusive one has one holder.
-//! 2. The first waiter conflicts with some holder other than itself: nobody waits who could go on.
-//! 3. An upgrade stands first in its queue, and there is at most one: a second upgrader and the first
-//!    would wait for each other's shared lock, so the second one is refused. Nobody else both holds
-//!    a lock and waits for it.
+//! 1. A lock is in the table exactly as long as someone holds it; its holders are compatible.
+//! 2. Nobody waits who could go on: each conversion conflicts with a holder other than itself; and if
+//!    no conversion waits, the first waiter conflicts with a holder.
+//! 3. Conversions stand before all others. Whoever both holds a lock and waits for it is one, and waits
+//!    for a mode that includes what it holds.
 //! 4. A transaction waits for one lock at most (it is used by one thread at a time).
 //! 5. The list of what a transaction holds, and the holders of each lock, say the same.
 //! 6. The waits-for graph has no cycle.
 //!
 //! # Why looking once is enough
 //!
-//! In the waits-for graph a waiter points at each holder it conflicts with and at every waiter before
-//! it in the queue. A cycle is searched only when a request is about to wait, and only from there. So
-//! it must be shown that nothing else can close one, though queues change in other ways too:
+//! The waits-for graph has an arrow from each waiter to every one without whom it cannot go on:
 //!
-//! - **Every waiter reaches every other holder.** By 2 and 3 the first waiter conflicts with *all*
-//!   holders but itself: if it asks for exclusive use anything conflicts; if it asks for shared use
-//!   the lock must be held exclusively, by one. The others point at the first. This is also why the
-//!   search may step from a waiting transaction straight to the holders of the lock it waits for,
-//!   without walking the queue.
-//! - **A grant** makes a waiter a holder. Those behind it pointed at it before and may still do; its
-//!   own arrows vanish. Nothing becomes reachable that was not.
-//! - **An upgrade in the queue** goes before waiters that never pointed at it as a waiter. But it is a
-//!   holder, so each of them reached it already. The new arrows add no path, and the upgrade's own
-//!   arrows are those the search starts from.
-//! - **An upgrade or a second shared request granted at once** makes a running transaction hold more.
-//!   A transaction that waits for nothing is in no cycle; should it wait later, it is searched then.
-//! - **A release**, of all or of some, only takes arrows away, and a refused request never entered the queue.
+//! - from a conversion to each other holder whose mode conflicts with what it is to hold;
+//! - from any other waiter to each holder it conflicts with, *and* to every waiter before it.
 //!
-//! The other way round, each arrow is a true wait (the queue is strict), so nobody is refused without
-//! need.
+//! Each arrow is a true wait. A holder never comes to hold less but by a release; and a waiter stands in
+//! the way of those behind it until it is granted or taken out. So in a cycle nobody ever goes on by itself,
+//! and nobody is refused without need. On the other hand whoever waits in the table has an arrow, by 2, and
+//! whoever has none is granted its lock at once, by [`LockManager::release_all`] and the others that take
+//! arrows away. So without a cycle somebody can go on: that is all that there is to find.
+//!
+//! A cycle is searched only when a request is about to wait, and only from there. It must be shown that
+//! nothing else can close one, though arrows come and go in other ways too. A cycle leads through
+//! waiting transactions only, since no arrow starts at others, and a new one needs a new arrow:
+//!
+//! - **A request that enters a queue.** The new arrows start at its transaction; if it is a
+//!   conversion, others lead to it, from the waiters before whom it is put. They may be new paths: a waiter
+//!   need not have conflicted with what the holder had so far. But all of them have an end at this one
+//!   transaction, and a new cycle leads through it. The search starts there, with the request in its place
+//!   in the queue, and follows every arrow (`lock/deadlock.rs`).
+//! - **A grant**, at once or to a waiter. The transaction holds more: arrows to it may be new, from
+//!   conversions too that stand *before* it in the queue. But it waits for nothing now, so it is in no
+//!   cycle. Should it wait later, the search starts from it then, and finds these arrows.
+//! - **A release**, of all or of some, **a refusal, a timeout**: they only take arrows away, and make grants.
+//!
+//! So whenever a transaction enters a queue, one search from it finds all, and there is no other time to look.
 
+mod deadlock;
 #[cfg(test)]
 mod invariants;
 #[cfg(all(test, loom))]
 mod models;
+mod queue;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::ids::{PageId, SlotId, TxnId};
-use crate::sync::Mutex;
+use crate::ids::TxnId;
+pub use crate::ids::locks::{GapName, KeyName, LockName, Mode};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use table::{Reply, Table};
-
-/// What a lock is on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum LockName {
-    /// That a page is allocated: shared for whoever works on its records, exclusive for whoever
-    /// allocates or frees it.
-    PageExistence(PageId),
-    /// One record of a page.
-    Record(PageId, SlotId),
-}
-
-impl fmt::Display for LockName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PageExistence(page) => write!(f, "{page}"),
-            Self::Record(page, slot) => write!(f, "{page}.{slot}"),
-        }
-    }
-}
-
-/// What a lock allows its holder; the greater mode includes the lesser.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Mode {
-    /// To read, together with others that read.
-    Shared,
-    /// To change, alone.
-    Exclusive,
-}
-
-impl Mode {
-    /// Whether two transactions can hold one lock in these modes at the same time.
-    #[must_use]
-    pub fn is_compatible_with(self, other: Self) -> bool {
-        self == Self::Shared && other == Self::Shared
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Shared => "shared",
-            Self::Exclusive => "exclusive",
-        })
-    }
-}
 
 /// What a granted request changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acquired {
     /// The transaction did not hold the lock before.
     New,
-    /// The transaction held the lock shared, and now holds it exclusively.
+    /// The transaction held the lock in a lesser mode, and now holds it in the supremum of both.
     Upgraded,
-    /// The transaction held the lock in this mode or a greater one; nothing changed.
+    /// The transaction held the lock in a mode that includes this one; nothing changed.
     AlreadyHeld,
 }
 
@@ -148,7 +116,7 @@ pub struct LockSnapshot {
     pub name: LockName,
     /// Who holds it, in the order in which they were granted it.
     pub holders: Vec<(TxnId, Mode)>,
-    /// Who waits for it, and for which mode; the next one first.
+    /// Who waits for it, and in which mode it is to hold it; the next one first.
     pub waiters: Vec<(TxnId, Mode)>,
 }
 
@@ -161,10 +129,23 @@ pub struct LockManager {
 }
 
 impl LockManager {
-    /// A manager of no locks.
+    /// A manager of no locks. Requests wait for ever.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A manager of no locks, where a request waits so long at most; `None` is for ever.
+    #[must_use]
+    pub fn with_timeout(timeout: Option<Duration>) -> Self {
+        let locks = Self::new();
+        locks.set_timeout(timeout);
+        locks
+    }
+
+    /// From now on a request waits so long at most; `None` is for ever. Who waits already is not concerned.
+    pub fn set_timeout(&self, timeout: Option<Duration>) {
+        self.table.lock().timeout = timeout;
     }
 
     /// Takes the lock for `txn`, waiting until it can be had. Never call this under a latch.
@@ -172,20 +153,13 @@ impl LockManager {
     /// # Errors
     /// [`Error::Deadlock`] if `txn` would wait for itself. It then
     /// still holds what it held: roll it back, which ends in [`release_all`](Self::release_all).
+    /// [`Error::LockTimeout`] if it waited as long as it may; it, too, holds what it held.
+    /// [`Error::Poisoned`] if it would have to wait and the engine has stopped.
     pub fn lock(&self, txn: TxnId, name: LockName, mode: Mode) -> Result<Acquired> {
         let mut table = self.table.lock();
         match table.request(txn, name, mode)? {
             Reply::Granted(acquired) => Ok(acquired),
-            Reply::Wait(acquired, granted) => {
-                while table.is_waiting(txn) {
-                    if let Some(reason) = table.stopped() {
-                        table.withdraw(txn);
-                        return Err(Error::Poisoned { reason });
-                    }
-                    granted.wait(&mut table);
-                }
-                Ok(acquired)
-            }
+            Reply::Wait(acquired, granted) => wait(table, txn, &granted).map(|()| acquired),
         }
     }
 
@@ -196,7 +170,14 @@ impl LockManager {
         self.table.lock().try_acquire(txn, name, mode).is_some()
     }
 
-    /// Whether `txn` holds the lock, and in that mode.
+    /// Whether [`try_lock`](Self::try_lock) would say yes now; takes nothing, and can be called under a
+    /// latch. For locks of instant duration: whoever only has to see that nobody is in the way.
+    #[must_use]
+    pub fn could_lock(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
+        self.table.lock().could_acquire(txn, name, mode)
+    }
+
+    /// Whether `txn` holds the lock in that mode, or in one that includes it.
     #[must_use]
     pub fn holds(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
         self.table.lock().holds(txn, name, mode)
@@ -237,4 +218,27 @@ impl LockManager {
     pub fn snapshot(&self) -> Vec<LockSnapshot> {
         self.table.lock().snapshot()
     }
+}
+
+/// Sleeps until the transaction does not wait any more.
+fn wait(mut table: MutexGuard<'_, Table>, txn: TxnId, granted: &Condvar) -> Result<()> {
+    let (timeout, began) = (table.timeout, Instant::now());
+    while table.is_waiting(txn) {
+        if let Some(reason) = table.stopped() {
+            table.withdraw(txn);
+            return Err(Error::Poisoned { reason });
+        }
+        let Some(timeout) = timeout else {
+            granted.wait(&mut table);
+            continue;
+        };
+        let waited = began.elapsed();
+        if waited >= timeout {
+            let what = table.awaited(txn).unwrap_or_default();
+            table.withdraw(txn);
+            return Err(Error::LockTimeout { txn, what, waited });
+        }
+        granted.wait_for(&mut table, timeout - waited);
+    }
+    Ok(())
 }

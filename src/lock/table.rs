@@ -1,12 +1,15 @@
-//! The lock table as a plain value: who holds and who waits, and every decision.
+//! The lock table as a plain value: all locks, what each transaction holds, and every change of them.
 //!
 //! Nothing here blocks. A request that must wait is entered in the queue and handed the condition
 //! variable on which its thread sleeps, outside. The invariants stand in the essay of the
 //! [parent module](super).
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
+use super::deadlock::would_wait_for_itself;
+use super::queue::{Answer, Lock, Waiter};
 use super::{Acquired, LockName, LockSnapshot, Mode};
 use crate::error::{Error, Result};
 use crate::ids::{BuildNumberHasher, TxnId};
@@ -14,35 +17,21 @@ use crate::sync::{Arc, Condvar, Rule, broken};
 
 /// All locks, and what each transaction holds.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Table {
     pub(super) locks: HashMap<LockName, Lock, BuildNumberHasher>,
     pub(super) transactions: HashMap<TxnId, Holdings, BuildNumberHasher>,
+    /// How long a request waits at most.
+    pub(super) timeout: Option<Duration>,
     /// Why nobody shall wait any more.
     stopped: Option<String>,
 }
 
-/// One lock that someone holds.
-pub(super) struct Lock {
-    /// The mode in which all the holders hold it.
-    pub(super) mode: Mode,
-    pub(super) holders: Vec<TxnId>,
-    /// The next one to be granted first.
-    pub(super) waiters: VecDeque<Waiter>,
-}
-
-/// One request that must wait.
-pub(super) struct Waiter {
-    pub(super) txn: TxnId,
-    pub(super) mode: Mode,
-    /// The transaction is also a holder, in shared mode.
-    pub(super) is_upgrade: bool,
-    /// Where its thread sleeps.
-    granted: Arc<Condvar>,
-}
-
 /// What one transaction holds and waits for.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Holdings {
+    /// In the order in which it was granted.
     pub(super) held: Vec<LockName>,
     pub(super) waits_for: Option<LockName>,
 }
@@ -55,60 +44,6 @@ pub(super) enum Reply {
     Wait(Acquired, Arc<Condvar>),
 }
 
-impl Lock {
-    /// A lock just taken by its first holder.
-    fn held_by(txn: TxnId, mode: Mode) -> Self {
-        Self { mode, holders: vec![txn], waiters: VecDeque::new() }
-    }
-
-    /// Grants a request if it need not wait.
-    fn try_acquire(&mut self, txn: TxnId, mode: Mode) -> Option<Acquired> {
-        if self.holders.contains(&txn) {
-            if mode <= self.mode {
-                return Some(Acquired::AlreadyHeld);
-            }
-            return self.try_upgrade();
-        }
-        if !self.waiters.is_empty() || !self.mode.is_compatible_with(mode) {
-            return None;
-        }
-        self.holders.push(txn);
-        Some(Acquired::New)
-    }
-
-    /// Makes the lock exclusive if the upgrader, a holder, is the only one.
-    fn try_upgrade(&mut self) -> Option<Acquired> {
-        if self.holders.len() > 1 {
-            return None;
-        }
-        self.mode = Mode::Exclusive;
-        Some(Acquired::Upgraded)
-    }
-
-    /// Makes the first waiter a holder if nothing stands in its way any more.
-    fn grant_next(&mut self) -> Option<Waiter> {
-        let next = self.waiters.front()?;
-        if next.is_upgrade {
-            self.try_upgrade()?;
-        } else {
-            if !self.holders.is_empty() && !self.mode.is_compatible_with(next.mode) {
-                return None;
-            }
-            self.mode = next.mode;
-            self.holders.push(next.txn);
-        }
-        self.waiters.pop_front()
-    }
-
-    fn snapshot(&self, name: LockName) -> LockSnapshot {
-        LockSnapshot {
-            name,
-            holders: self.holders.iter().map(|&txn| (txn, self.mode)).collect(),
-            waiters: self.waiters.iter().map(|waiter| (waiter.txn, waiter.mode)).collect(),
-        }
-    }
-}
-
 impl Table {
     /// Grants the request, or enters it in the queue.
     ///
@@ -116,13 +51,33 @@ impl Table {
     /// [`Error::Deadlock`] if waiting would close a cycle; the table is then as it was.
     pub(super) fn request(&mut self, txn: TxnId, name: LockName, mode: Mode) -> Result<Reply> {
         debug_assert!(!self.is_waiting(txn), "{txn} makes two requests at the same time");
-        if let Some(acquired) = self.try_acquire(txn, name, mode) {
-            return Ok(Reply::Granted(acquired));
-        }
-        if self.would_wait_for_itself(txn, name) && !broken(Rule::CirclesAreRefused) {
+        let mode = match self.acquire(txn, name, mode) {
+            Ok(acquired) => return Ok(Reply::Granted(acquired)),
+            Err(later) => later,
+        };
+        if would_wait_for_itself(self, txn, name, mode) && !broken(Rule::CirclesAreRefused) {
             return Err(Error::Deadlock { txn, what: format!("{name} ({mode})") });
         }
         Ok(self.enqueue(txn, name, mode))
+    }
+
+    /// Grants the request if it need not wait; else gives the mode to wait for.
+    fn acquire(&mut self, txn: TxnId, name: LockName, mode: Mode) -> Result<Acquired, Mode> {
+        let acquired = match self.locks.entry(name) {
+            Entry::Vacant(free) => {
+                free.insert(Lock::held_by(txn, mode));
+                Acquired::New
+            }
+            Entry::Occupied(mut lock) => match lock.get().answer(txn, mode) {
+                Answer::Held => Acquired::AlreadyHeld,
+                Answer::Now(mode) => lock.get_mut().grant(txn, mode),
+                Answer::Later(mode) => return Err(mode),
+            },
+        };
+        if acquired == Acquired::New {
+            self.transactions.entry(txn).or_default().held.push(name);
+        }
+        Ok(acquired)
     }
 
     /// Grants the request if it need not wait.
@@ -132,54 +87,22 @@ impl Table {
         name: LockName,
         mode: Mode,
     ) -> Option<Acquired> {
-        let acquired = match self.locks.entry(name) {
-            Entry::Occupied(mut lock) => lock.get_mut().try_acquire(txn, mode)?,
-            Entry::Vacant(free) => {
-                free.insert(Lock::held_by(txn, mode));
-                Acquired::New
-            }
-        };
-        if acquired == Acquired::New {
-            self.transactions.entry(txn).or_default().held.push(name);
-        }
-        Some(acquired)
+        self.acquire(txn, name, mode).ok()
     }
 
-    /// Whether `txn`, were it to wait for `name`, would wait for itself.
-    ///
-    /// From each transaction that waits the search steps to all holders of the lock it waits for;
-    /// the essay of the module shows why this finds cycles through the queue too. Each lock is
-    /// looked at once.
-    fn would_wait_for_itself(&self, txn: TxnId, name: LockName) -> bool {
-        let mut seen: HashSet<LockName, BuildNumberHasher> = HashSet::default();
-        // Whoever upgrades is a holder itself, and does not wait for that.
-        let mut reached: Vec<TxnId> =
-            self.holders(name).iter().copied().filter(|&holder| holder != txn).collect();
-        while let Some(blocker) = reached.pop() {
-            if blocker == txn {
-                return true;
-            }
-            if let Some(next) = self.waits_for(blocker)
-                && seen.insert(next)
-            {
-                reached.extend_from_slice(self.holders(next));
-            }
-        }
-        false
+    /// Whether the request would be granted at once.
+    pub(super) fn could_acquire(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
+        let later = |lock: &Lock| matches!(lock.answer(txn, mode), Answer::Later(_));
+        !self.locks.get(&name).is_some_and(later)
     }
 
-    fn enqueue(&mut self, txn: TxnId, name: LockName, mode: Mode) -> Reply {
+    pub(super) fn enqueue(&mut self, txn: TxnId, name: LockName, mode: Mode) -> Reply {
         let lock = self.locks.get_mut(&name).expect("a lock that nobody holds is granted at once");
-        let is_upgrade = lock.holders.contains(&txn);
+        let is_conversion = lock.mode_of(txn).is_some();
         let granted = Arc::new(Condvar::new());
-        let waiter = Waiter { txn, mode, is_upgrade, granted: Arc::clone(&granted) };
-        if is_upgrade {
-            lock.waiters.push_front(waiter);
-        } else {
-            lock.waiters.push_back(waiter);
-        }
+        lock.enqueue(Waiter { txn, mode, is_conversion, granted: Arc::clone(&granted) });
         self.transactions.entry(txn).or_default().waits_for = Some(name);
-        Reply::Wait(if is_upgrade { Acquired::Upgraded } else { Acquired::New }, granted)
+        Reply::Wait(if is_conversion { Acquired::Upgraded } else { Acquired::New }, granted)
     }
 
     /// Releases all that `txn` holds, and grants what others can have now.
@@ -196,7 +119,7 @@ impl Table {
         let Some(mut holdings) = self.transactions.remove(&txn) else { return };
         assert!(holdings.waits_for.is_none(), "{txn} is prepared while it waits for a lock");
         let (given_back, kept): (Vec<_>, Vec<_>) =
-            holdings.held.into_iter().partition(|name| released(*name, self.locks[name].mode));
+            holdings.held.into_iter().partition(|name| released(*name, self.mode_of(txn, *name)));
         if !kept.is_empty() {
             holdings.held = kept;
             self.transactions.insert(txn, holdings);
@@ -207,15 +130,34 @@ impl Table {
     }
 
     fn release(&mut self, txn: TxnId, name: LockName) {
+        self.change(name, |lock| lock.holders.retain(|holder| holder.txn != txn));
+    }
+
+    /// Takes a request out of the queue, if it still waits.
+    pub(super) fn withdraw(&mut self, txn: TxnId) {
+        let Some(holdings) = self.transactions.get_mut(&txn) else { return };
+        let Some(name) = holdings.waits_for.take() else { return };
+        if holdings.held.is_empty() {
+            self.transactions.remove(&txn);
+        }
+        let take_out = |lock: &mut Lock| lock.waiters.retain(|waiter| waiter.txn != txn);
+        match broken(Rule::WithdrawalLooksAgain) {
+            true => self.locks.get_mut(&name).map_or((), take_out),
+            false => self.change(name, take_out),
+        }
+    }
+
+    /// Changes a lock in favour of those who wait for it, and grants what they can have now.
+    fn change(&mut self, name: LockName, change: impl FnOnce(&mut Lock)) {
         let Entry::Occupied(mut entry) = self.locks.entry(name) else {
-            unreachable!("a held lock is in the table")
+            unreachable!("whoever holds a lock, or waits for one, does so in the table")
         };
         let lock = entry.get_mut();
-        lock.holders.retain(|&holder| holder != txn);
+        change(lock);
         while let Some(waiter) = lock.grant_next() {
             let holdings = self.transactions.entry(waiter.txn).or_default();
             holdings.waits_for = None;
-            if !waiter.is_upgrade {
+            if !waiter.is_conversion {
                 holdings.held.push(name);
             }
             if !broken(Rule::GrantWakes) {
@@ -227,14 +169,6 @@ impl Table {
         }
     }
 
-    fn holders(&self, name: LockName) -> &[TxnId] {
-        self.locks.get(&name).map_or(&[], |lock| &lock.holders)
-    }
-
-    fn waits_for(&self, txn: TxnId) -> Option<LockName> {
-        self.transactions.get(&txn)?.waits_for
-    }
-
     /// Nobody shall wait any more.
     pub(super) fn stop(&mut self, reason: &str) {
         self.stopped.get_or_insert_with(|| reason.to_owned());
@@ -243,26 +177,36 @@ impl Table {
         }
     }
 
-    /// Takes a request back; only once nobody is granted anything any more.
-    pub(super) fn withdraw(&mut self, txn: TxnId) {
-        assert!(self.stopped.is_some(), "requests are taken back only when all has stopped");
-        let Some(holdings) = self.transactions.get_mut(&txn) else { return };
-        if let Some(lock) = holdings.waits_for.take().and_then(|name| self.locks.get_mut(&name)) {
-            lock.waiters.retain(|waiter| waiter.txn != txn);
-        }
-    }
-
-    pub(super) fn holds(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
-        let held = |lock: &Lock| lock.mode == mode && lock.holders.contains(&txn);
-        self.locks.get(&name).is_some_and(held)
-    }
-
     pub(super) fn stopped(&self) -> Option<String> {
         self.stopped.clone()
     }
 
+    /// A lock that someone holds.
+    pub(super) fn lock(&self, name: LockName) -> &Lock {
+        &self.locks[&name]
+    }
+
+    fn mode_of(&self, txn: TxnId, name: LockName) -> Mode {
+        self.lock(name).mode_of(txn).expect("what a transaction lists, it holds")
+    }
+
+    pub(super) fn waits_for(&self, txn: TxnId) -> Option<LockName> {
+        self.transactions.get(&txn)?.waits_for
+    }
+
     pub(super) fn is_waiting(&self, txn: TxnId) -> bool {
         self.waits_for(txn).is_some()
+    }
+
+    /// What `txn` waits for, in words.
+    pub(super) fn awaited(&self, txn: TxnId) -> Option<String> {
+        let name = self.waits_for(txn)?;
+        Some(format!("{name} {}", self.lock(name).told(txn)?))
+    }
+
+    pub(super) fn holds(&self, txn: TxnId, name: LockName, mode: Mode) -> bool {
+        let held = |lock: &Lock| lock.mode_of(txn);
+        self.locks.get(&name).and_then(held).is_some_and(|held| held.includes(mode))
     }
 
     pub(super) fn is_locked(&self, name: LockName) -> bool {
@@ -271,7 +215,7 @@ impl Table {
 
     pub(super) fn held(&self, txn: TxnId) -> Vec<(LockName, Mode)> {
         let held = self.transactions.get(&txn).map_or(&[][..], |holdings| &holdings.held);
-        held.iter().map(|&name| (name, self.locks[&name].mode)).collect()
+        held.iter().map(|&name| (name, self.mode_of(txn, name))).collect()
     }
 
     pub(super) fn snapshot(&self) -> Vec<LockSnapshot> {

@@ -1,15 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+mod histories;
+mod threads;
 
-use proptest::prelude::*;
-
-use super::Mode::{Exclusive, Shared};
+use super::Mode::{
+    Exclusive, IntentionExclusive, IntentionShared, Shared, SharedIntentionExclusive,
+};
 use super::table::{Reply, Table};
 use super::*;
-use crate::error::Error;
-use crate::sync::{Arc, AtomicU64, Ordering};
+use crate::ids::{PageId, SlotId};
 
 fn t(id: u64) -> TxnId {
     TxnId::new(id).unwrap()
@@ -78,26 +77,44 @@ fn what_is_given_back_is_granted_to_others_and_the_rest_is_kept() {
 }
 
 #[test]
-fn names_are_shown_as_people_write_them() {
-    assert_eq!(LockName::PageExistence(PageId(3)).to_string(), "P3");
-    assert_eq!(record(2).to_string(), "P3.2");
+fn only_compatible_modes_are_held_together() {
+    for held in Mode::ALL {
+        for asked in Mode::ALL {
+            let locks = LockManager::new();
+            assert!(locks.try_lock(t(1), record(0), held));
+            let compatible = held.is_compatible_with(asked);
+            assert_eq!(locks.could_lock(t(2), record(0), asked), compatible, "{held} {asked}");
+            assert_eq!(locks.held(t(2)), [], "asking takes nothing");
+            assert_eq!(locks.try_lock(t(2), record(0), asked), compatible, "{held} {asked}");
+            assert!(locks.try_lock(t(2), record(1), asked), "another record is another lock");
+            locks.assert_consistent();
+        }
+    }
 }
 
+/// Each name is a lock of its own, and the same key has the same name every time.
 #[test]
-fn only_shared_goes_with_shared() {
-    for (held, asked, compatible) in [
-        (Shared, Shared, true),
-        (Shared, Exclusive, false),
-        (Exclusive, Shared, false),
-        (Exclusive, Exclusive, false),
-    ] {
-        let locks = LockManager::new();
-        assert!(locks.try_lock(t(1), record(0), held));
-        assert_eq!(locks.try_lock(t(2), record(0), asked), compatible, "{held} {asked}");
-        assert!(locks.try_lock(t(2), record(1), asked), "another record is another lock");
-        assert!(locks.try_lock(t(2), LockName::PageExistence(PageId(3)), asked));
-        locks.assert_consistent();
-    }
+fn every_name_is_a_lock_of_its_own() {
+    let key = |key: &[u8]| LockName::Key(PageId(3), KeyName::of(key));
+    let before = |key: &[u8]| LockName::Gap(PageId(3), GapName::Before(KeyName::of(key)));
+    let names = || {
+        [
+            LockName::PageExistence(PageId(3)),
+            record(0),
+            LockName::Table(PageId(3)),
+            key(b"alice"),
+            key(b"alice in wonderland"),
+            key(b"alice in chains"),
+            LockName::Key(PageId(4), KeyName::of(b"alice")),
+            before(b"alice"),
+            before(b"bob"),
+            LockName::Gap(PageId(3), GapName::End),
+        ]
+    };
+    let locks = LockManager::new();
+    assert!(names().iter().all(|name| locks.try_lock(t(1), *name, Exclusive)));
+    assert!(!names().iter().any(|name| locks.could_lock(t(2), *name, IntentionShared)));
+    assert_eq!(locks.snapshot().len(), names().len());
 }
 
 #[test]
@@ -109,6 +126,11 @@ fn a_holder_is_told_what_changed() {
     assert_eq!(granted(&mut table, 1, 0, Shared), Acquired::AlreadyHeld);
     assert_eq!(granted(&mut table, 1, 1, Shared), Acquired::New);
     assert_eq!(table.held(t(1)), [(record(0), Exclusive), (record(1), Shared)]);
+    assert_eq!(granted(&mut table, 1, 1, IntentionExclusive), Acquired::Upgraded);
+    assert_eq!(table.held(t(1))[1], (record(1), SharedIntentionExclusive));
+    for mode in Mode::ALL {
+        assert_eq!(table.holds(t(1), record(1), mode), mode != Exclusive, "{mode}");
+    }
     assert!(table.is_locked(record(0)));
     release(&mut table, 1);
     assert!(table.held(t(1)).is_empty() && !table.is_locked(record(0)));
@@ -167,6 +189,177 @@ fn two_upgrades_of_one_lock_are_a_deadlock() {
     assert_eq!(table.held(t(1)), [(record(0), Exclusive)]);
 }
 
+/// Those who intend to change parts, and one who has read all: nobody is in the other's way until then.
+#[test]
+fn several_conversions_wait_and_each_goes_on_when_it_can() {
+    let mut table = Table::default();
+    for txn in 1..=3 {
+        granted(&mut table, txn, 0, IntentionShared);
+    }
+    granted(&mut table, 4, 0, Shared);
+    granted(&mut table, 5, 0, IntentionShared);
+    waits(&mut table, 6, 0, Exclusive);
+    waits(&mut table, 1, 0, IntentionExclusive);
+    waits(&mut table, 2, 0, IntentionExclusive);
+    waits(&mut table, 3, 0, SharedIntentionExclusive);
+    assert_eq!(
+        queue(&table, 0),
+        [
+            "T1 intention-exclusive",
+            "T2 intention-exclusive",
+            "T3 shared-intention-exclusive",
+            "T6 exclusive"
+        ]
+    );
+    // Not in the way of the conversions, which conflict with T4 only.
+    assert_eq!(granted(&mut table, 5, 0, Shared), Acquired::Upgraded);
+    release(&mut table, 5);
+    release(&mut table, 4);
+    assert!(!table.is_waiting(t(1)) && !table.is_waiting(t(2)));
+    assert!(table.is_waiting(t(3)), "the first two intend to change what T3 wants to read");
+    release(&mut table, 1);
+    release(&mut table, 2);
+    assert!(table.holds(t(3), record(0), SharedIntentionExclusive));
+    release(&mut table, 3);
+    assert!(table.holds(t(6), record(0), Exclusive));
+}
+
+/// A conversion does not wait for one before it in the queue that waits for its own transaction.
+#[test]
+fn a_conversion_overtakes_one_that_waits_for_it() {
+    let mut table = Table::default();
+    granted(&mut table, 1, 0, IntentionShared);
+    granted(&mut table, 2, 0, IntentionShared);
+    waits(&mut table, 1, 0, Exclusive);
+    assert_eq!(granted(&mut table, 2, 0, IntentionExclusive), Acquired::Upgraded);
+    assert_eq!(granted(&mut table, 2, 0, Shared), Acquired::Upgraded);
+    refused(&mut table, 2, 0, Exclusive);
+    release(&mut table, 2);
+    assert!(table.holds(t(1), record(0), Exclusive));
+}
+
+/// What is granted may be in the way of a conversion that was not in its way.
+#[test]
+fn a_conversion_waits_for_what_was_granted_past_it() {
+    let mut table = Table::default();
+    for txn in 1..=3 {
+        granted(&mut table, txn, 0, IntentionShared);
+    }
+    granted(&mut table, 4, 0, IntentionExclusive);
+    granted(&mut table, 1, 1, Exclusive);
+    // T1 waits for T4; then T2 becomes another one in its way, and would wait for it in turn.
+    waits(&mut table, 1, 0, Shared);
+    granted(&mut table, 2, 0, IntentionExclusive);
+    refused(&mut table, 2, 1, Shared);
+    release(&mut table, 4);
+    assert!(table.is_waiting(t(1)));
+    release(&mut table, 2);
+    assert!(table.holds(t(1), record(0), Shared));
+}
+
+/// A waiter is put behind a conversion with which it does not conflict, and so waits for it.
+#[test]
+fn a_conversion_that_enters_a_queue_closes_no_circle_unseen() {
+    let mut table = Table::default();
+    granted(&mut table, 1, 0, IntentionShared);
+    granted(&mut table, 2, 0, Shared);
+    granted(&mut table, 3, 1, Exclusive);
+    waits(&mut table, 2, 1, Shared);
+    waits(&mut table, 4, 0, IntentionExclusive);
+    // T1 would wait for T2, that for T3: no circle, although T4 waits for T1 now.
+    waits(&mut table, 1, 0, IntentionExclusive);
+    refused(&mut table, 3, 0, Shared);
+    release(&mut table, 3);
+    release(&mut table, 2);
+    assert!(table.holds(t(1), record(0), IntentionExclusive));
+    assert!(table.holds(t(4), record(0), IntentionExclusive));
+}
+
+/// The only arrow back to T1 is that of a waiter before whom its conversion would be put.
+#[test]
+fn a_conversion_that_is_put_before_a_waiter_closes_a_circle() {
+    let mut table = Table::default();
+    granted(&mut table, 1, 0, IntentionShared);
+    granted(&mut table, 2, 0, IntentionShared);
+    granted(&mut table, 3, 0, IntentionExclusive);
+    granted(&mut table, 4, 1, Exclusive);
+    // T4 waits for T3 alone, and T2 for T4.
+    waits(&mut table, 4, 0, Shared);
+    waits(&mut table, 2, 1, Shared);
+    refused(&mut table, 1, 0, Exclusive);
+    release(&mut table, 3);
+    assert!(table.holds(t(4), record(0), Shared));
+}
+
+/// T1 would wait for two that stand in one queue, whichever of them the search comes to first.
+#[test]
+fn each_waiter_of_a_queue_is_looked_at() {
+    for (first, second) in [(2, 3), (3, 2)] {
+        let mut table = Table::default();
+        granted(&mut table, 1, 0, IntentionShared);
+        granted(&mut table, 4, 0, IntentionExclusive);
+        granted(&mut table, first, 1, Shared);
+        granted(&mut table, second, 1, Shared);
+        waits(&mut table, 2, 0, Shared);
+        waits(&mut table, 3, 0, Exclusive);
+        refused(&mut table, 1, 1, Exclusive);
+    }
+}
+
+/// A waiter does not wait for holders that it goes along with: nobody is refused for them.
+#[test]
+fn a_compatible_holder_is_not_waited_for() {
+    let mut table = Table::default();
+    granted(&mut table, 1, 0, IntentionShared);
+    granted(&mut table, 2, 0, Shared);
+    granted(&mut table, 3, 1, Exclusive);
+    waits(&mut table, 3, 0, IntentionExclusive);
+    // T3 waits for T2 only, so T1 may wait for T3.
+    waits(&mut table, 1, 1, Shared);
+    refused(&mut table, 2, 1, Shared);
+    release(&mut table, 2);
+    assert!(table.holds(t(3), record(0), IntentionExclusive));
+    release(&mut table, 3);
+    assert!(table.holds(t(1), record(1), Shared));
+}
+
+#[test]
+fn a_request_that_is_withdrawn_lets_others_go_on() {
+    let mut table = Table::default();
+    granted(&mut table, 1, 0, Shared);
+    granted(&mut table, 2, 0, IntentionShared);
+    waits(&mut table, 2, 0, IntentionExclusive);
+    waits(&mut table, 3, 0, Exclusive);
+    waits(&mut table, 4, 0, Shared);
+    table.withdraw(t(2));
+    table.assert_consistent();
+    assert_eq!(table.held(t(2)), [(record(0), IntentionShared)], "what it held it holds");
+    assert_eq!(queue(&table, 0), ["T3 exclusive", "T4 shared"]);
+    table.withdraw(t(3));
+    table.assert_consistent();
+    assert!(table.holds(t(4), record(0), Shared));
+    assert!(!table.transactions.contains_key(&t(3)), "it leaves no trace");
+    table.withdraw(t(4));
+    assert!(table.holds(t(4), record(0), Shared), "who waits no more is left alone");
+}
+
+#[test]
+fn what_is_waited_for_is_told() {
+    let mut table = Table::default();
+    granted(&mut table, 1, 0, Shared);
+    waits(&mut table, 3, 0, Exclusive);
+    waits(&mut table, 4, 0, Shared);
+    assert_eq!(table.awaited(t(3)).unwrap(), "P3.0 (exclusive), which T1 holds");
+    assert_eq!(table.awaited(t(4)).unwrap(), "P3.0 (shared), behind T3, which waits for it, too");
+    for txn in 5..=7 {
+        granted(&mut table, txn, 1, Shared);
+    }
+    waits(&mut table, 8, 1, IntentionExclusive);
+    let told = "P3.1 (intention-exclusive), which T5 and 2 more hold";
+    assert_eq!(table.awaited(t(8)).unwrap(), told);
+    assert_eq!(table.awaited(t(1)), None);
+}
+
 #[test]
 fn a_circle_of_three_is_found() {
     let mut table = Table::default();
@@ -223,54 +416,6 @@ fn waiting_for_a_waiter_without_a_circle_is_allowed() {
     assert!(table.locks.is_empty() && table.transactions.is_empty());
 }
 
-/// Waits for the end of a thread, but not for ever.
-fn join<R>(thread: JoinHandle<R>) -> R {
-    // Long enough that only a lost wake-up takes longer.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !thread.is_finished() {
-        assert!(Instant::now() < deadline, "a thread hangs");
-        thread::sleep(Duration::from_millis(1));
-    }
-    thread.join().expect("the thread came to its end")
-}
-
-fn until_waiting(locks: &LockManager, txn: u64) {
-    while !locks.table.lock().is_waiting(t(txn)) {
-        thread::yield_now();
-    }
-}
-
-#[test]
-fn a_thread_sleeps_until_the_holder_releases() {
-    let locks = Arc::new(LockManager::new());
-    locks.lock(t(1), record(0), Exclusive).unwrap();
-    let theirs = locks.clone();
-    let reader = thread::spawn(move || theirs.lock(t(2), record(0), Shared));
-    until_waiting(&locks, 2);
-    assert!(!reader.is_finished());
-    locks.release_all(t(1));
-    assert_eq!(join(reader).unwrap(), Acquired::New);
-    assert_eq!(locks.held(t(2)), [(record(0), Shared)]);
-}
-
-#[test]
-fn the_rollback_of_a_victim_lets_the_others_go_on() {
-    let locks = Arc::new(LockManager::new());
-    locks.lock(t(1), record(0), Shared).unwrap();
-    locks.lock(t(2), record(0), Shared).unwrap();
-    let theirs = locks.clone();
-    let upgrade = thread::spawn(move || theirs.lock(t(1), record(0), Exclusive));
-    until_waiting(&locks, 1);
-    let error = locks.lock(t(2), record(0), Exclusive).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "deadlock: T2 waiting for P3.0 (exclusive) would close a circle of waiting transactions"
-    );
-    locks.release_all(t(2));
-    assert_eq!(join(upgrade).unwrap(), Acquired::Upgraded);
-    locks.assert_consistent();
-}
-
 #[test]
 fn the_snapshot_shows_holders_and_waiters_in_order() {
     let mut table = Table::default();
@@ -286,142 +431,4 @@ fn the_snapshot_shows_holders_and_waiters_in_order() {
         waiters: vec![(t(4), Exclusive), (t(3), Shared)],
     };
     assert_eq!(table.snapshot(), [first, second]);
-}
-
-/// A repeatable stream of numbers below `below`.
-fn draw(state: &mut u64, below: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
-}
-
-const THREADS: u64 = 8;
-const TRANSACTIONS: u64 = 2_000;
-const SLOTS: u64 = 4;
-
-/// Runs one transaction of a few random locks, each followed by a look at, or a change of, the
-/// counter it protects. Returns whether it came to its end.
-fn one_transaction(
-    locks: &LockManager,
-    counters: &[AtomicU64],
-    txn: TxnId,
-    random: &mut u64,
-    added: &mut [u64],
-) -> bool {
-    for _ in 0..=draw(random, 3) {
-        let slot = draw(random, SLOTS);
-        let mode = if draw(random, 2) == 0 { Shared } else { Exclusive };
-        if locks.lock(txn, record(slot as u16), mode).is_err() {
-            return false;
-        }
-        let counter = &counters[slot as usize];
-        let seen = counter.load(Ordering::Relaxed);
-        if draw(random, 8) == 0 {
-            thread::yield_now();
-        }
-        assert_eq!(counter.load(Ordering::Relaxed), seen, "someone changed what {txn} has locked");
-        if mode == Exclusive {
-            // Not one atomic step: only the lock keeps additions from getting lost.
-            counter.store(seen + 1, Ordering::Relaxed);
-            added[slot as usize] += 1;
-        }
-    }
-    true
-}
-
-#[test]
-fn many_threads_lose_no_addition_and_no_wake_up() {
-    let locks = Arc::new(LockManager::new());
-    let counters = Arc::new([0; SLOTS as usize].map(AtomicU64::new));
-    let workers: Vec<_> = (0..THREADS)
-        .map(|worker| {
-            let (locks, counters) = (locks.clone(), counters.clone());
-            thread::spawn(move || {
-                let mut random = worker + 1;
-                let mut added = [0; SLOTS as usize];
-                let mut victims = 0;
-                for n in 0..TRANSACTIONS {
-                    let txn = t(1 + worker + n * THREADS);
-                    let ended = one_transaction(&locks, &*counters, txn, &mut random, &mut added);
-                    victims += u64::from(!ended);
-                    locks.release_all(txn);
-                }
-                (added, victims)
-            })
-        })
-        .collect();
-    let mut expected = [0; SLOTS as usize];
-    let mut victims = 0;
-    for worker in workers {
-        let (added, lost) = join(worker);
-        expected.iter_mut().zip(added).for_each(|(sum, more)| *sum += more);
-        victims += lost;
-    }
-    let counted: Vec<u64> = counters.iter().map(|c| c.load(Ordering::Relaxed)).collect();
-    assert_eq!(counted, expected);
-    assert!(victims < THREADS * TRANSACTIONS, "somebody got through");
-    locks.assert_consistent();
-    assert!(locks.snapshot().is_empty());
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Lock(u64, u16, Mode),
-    TryLock(u64, u16, Mode),
-    ReleaseAll(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let mode = prop_oneof![Just(Shared), Just(Exclusive)];
-    let request = (1..=6_u64, 0..4_u16, mode);
-    prop_oneof![
-        6 => request.clone().prop_map(|(txn, slot, mode)| Step::Lock(txn, slot, mode)),
-        3 => request.prop_map(|(txn, slot, mode)| Step::TryLock(txn, slot, mode)),
-        1 => (1..=6_u64).prop_map(Step::ReleaseAll),
-    ]
-}
-
-/// Takes one step, unless the transaction is waiting and so cannot.
-fn take(table: &mut Table, step: Step) {
-    let (Step::Lock(txn, ..) | Step::TryLock(txn, ..) | Step::ReleaseAll(txn)) = step;
-    if table.is_waiting(t(txn)) {
-        return;
-    }
-    match step {
-        Step::Lock(_, slot, mode) => {
-            if table.request(t(txn), record(slot), mode).is_err() {
-                let needed = table.would_close_a_cycle(t(txn), record(slot), mode);
-                assert!(needed, "{step:?} was refused without need");
-            }
-        }
-        Step::TryLock(_, slot, mode) => {
-            let granted = table.try_acquire(t(txn), record(slot), mode).is_some();
-            let holds = table
-                .held(t(txn))
-                .iter()
-                .any(|(name, held)| *name == record(slot) && *held >= mode);
-            assert_eq!(granted, holds);
-        }
-        Step::ReleaseAll(_) => table.release_all(t(txn)),
-    }
-    table.assert_consistent();
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
-
-    /// The checker looks for cycles after every step, so a deadlock that arises without a new
-    /// request would be seen; and in the end everybody gets through.
-    #[test]
-    fn every_history_keeps_the_table_sound(steps in prop::collection::vec(step(), 1..80)) {
-        let mut table = Table::default();
-        for step in steps {
-            take(&mut table, step);
-        }
-        while !table.transactions.is_empty() {
-            let running = table.transactions.keys().copied().find(|txn| !table.is_waiting(*txn));
-            table.release_all(running.expect("somebody can always go on"));
-            table.assert_consistent();
-        }
-        prop_assert!(table.locks.is_empty());
-    }
 }

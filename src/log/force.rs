@@ -96,8 +96,11 @@ impl Log {
         self.force(Lsn::new(end.get() - 1).unwrap_or(end))
     }
 
-    /// Hands what is appended to the kernel, without syncing, so that it takes no more memory.
-    pub(super) fn write_out(&self) -> Result<()> {
+    /// Hands what is appended to the operating system, without syncing.
+    ///
+    /// # Errors
+    /// As [`Log::force`].
+    pub fn write_out(&self) -> Result<()> {
         let mut forcing = self.forcing.lock();
         while forcing.leader {
             forcing.waiting += 1;
@@ -105,6 +108,10 @@ impl Log {
             forcing.waiting -= 1;
         }
         self.poison.check()?;
+        // Whoever led meanwhile may have done it.
+        if self.append.lock().buffered_bytes() == 0 {
+            return Ok(());
+        }
         self.lead(forcing, false)
     }
 

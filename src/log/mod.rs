@@ -67,7 +67,7 @@ use force::Forcing;
 use padding::Padding;
 use space::LogSpace;
 
-use crate::config::{Broken, Config, Sabotage, WallClock};
+use crate::config::{Broken, Config, Durability, Sabotage, WallClock};
 use crate::error::{Error, Result};
 use crate::event::{Event, Observers};
 use crate::ids::Lsn;
@@ -112,6 +112,7 @@ pub struct Log {
     /// Segments to have ready beyond the current one.
     segments_ahead: u64,
     poison: Poison,
+    durability: Durability,
     wall_clock: WallClock,
     broken: Broken,
     observers: Observers,
@@ -154,11 +155,18 @@ impl Log {
             preparing: Mutex::new(()),
             segments_ahead: config.checkpoint_log_bytes / geometry.segment_bytes + 2,
             poison: Poison::default(),
+            durability: config.durability,
             wall_clock: config.wall_clock,
             broken: config.broken,
             segments,
             observers,
         }
+    }
+
+    /// What a commit waits for.
+    #[must_use]
+    pub fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// Microseconds since 1970 (UTC), for a commit record.

@@ -15,7 +15,7 @@ use super::scan::{ill_formed, is_filler, no_record};
 use super::segment::Segments;
 use crate::error::Result;
 use crate::ids::{Lsn, PageId};
-use crate::record::{self, PageChange, padded, peek_length};
+use crate::record::{self, ChangeAt, PageChange, padded, peek_length};
 
 /// A walk to a known end.
 pub struct LogWalk<'s> {
@@ -30,14 +30,15 @@ pub struct LogWalk<'s> {
     bytes: u64,
 }
 
-/// A record that changes a page, not looked into yet.
+/// A change of a page, not looked into yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
-    /// Where it begins.
+    /// Where its record begins.
     pub lsn: Lsn,
     /// The page, as its bytes say.
     pub page: PageId,
     length: usize,
+    at: ChangeAt,
 }
 
 impl<'s> LogWalk<'s> {
@@ -68,19 +69,19 @@ impl<'s> LogWalk<'s> {
         self.bytes
     }
 
-    /// Finds the next records that change `wanted` pages, at most so many, all in one segment. Gives
-    /// whether there may be more.
+    /// Finds the next changes of `wanted` pages, of so many or of a few more (all those of a record), all
+    /// in one segment. Gives whether there may be more.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] where no record can be; those of the disk.
     pub fn find(
         &mut self,
-        most: usize,
+        enough: usize,
         wanted: impl Fn(PageId) -> bool,
         found: &mut Vec<Found>,
     ) -> Result<bool> {
         found.clear();
-        while found.len() < most {
+        while found.len() < enough {
             let Some(lsn) = self.next_position()? else { return Ok(false) };
             let number = self.segments.geometry().segment_of(lsn.get());
             if !found.is_empty() && self.loaded.number() != Some(number) {
@@ -101,9 +102,11 @@ impl<'s> LogWalk<'s> {
             }
             self.records += 1;
             self.bytes += padded(length) as u64;
-            if let Some(page) = record::peek_page(rest).filter(|page| wanted(*page)) {
-                found.push(Found { lsn, page, length });
-            }
+            record::changes_at(&rest[..length], |at| {
+                if wanted(at.page) {
+                    found.push(Found { lsn, page: at.page, length, at });
+                }
+            });
         }
         Ok(true)
     }
@@ -126,12 +129,13 @@ impl<'s> LogWalk<'s> {
         }
     }
 
-    /// What one of the records found last does to its page.
+    /// What one of the changes found last is.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] when it says what no record can.
     pub fn change(&self, found: &Found) -> Result<PageChange<'_>> {
         let bytes = &self.loaded.from(found.lsn.get())[..found.length];
-        record::change(bytes).map_err(|fault| ill_formed(self.segments, found.lsn, &fault))
+        record::change(bytes, found.at)
+            .map_err(|fault| ill_formed(self.segments, found.lsn, &fault))
     }
 }

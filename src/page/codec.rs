@@ -10,6 +10,11 @@
 //! | 6 | `SetState` | entry u16, state u64 (as in the space map) |
 //! | 7 | `Format` | kind u8 (as in the page header) |
 //! | 8 | `Image` | length of the head u32, length of the tail u32, head, tail |
+//! | 9 | `InsertAt` | slot u16, length u16, bytes |
+//! | 10 | `RemoveAt` | slot u16 |
+//! | 11 | `ReplaceAt` | slot u16, length u16, bytes |
+//! | 12 | `TruncateAt` | slot u16 |
+//! | 13 | `Several` | length u32, the operations' bytes: tags 1 to 6 and 9 to 12 |
 //!
 //! There is one encoding of each operation: what decodes, encodes to the same bytes.
 
@@ -26,6 +31,11 @@ const CLEAR_GHOST: u8 = 5;
 const SET_STATE: u8 = 6;
 const FORMAT: u8 = 7;
 const IMAGE: u8 = 8;
+const INSERT_AT: u8 = 9;
+const REMOVE_AT: u8 = 10;
+const REPLACE_AT: u8 = 11;
+const TRUNCATE_AT: u8 = 12;
+const SEVERAL: u8 = 13;
 
 impl<'a> PageOp<'a> {
     /// Appends the operation's bytes to `out`.
@@ -52,6 +62,21 @@ impl<'a> PageOp<'a> {
                 let state = state.to_stored().expect("checked operations have a storable state");
                 out.extend(state.to_le_bytes());
             }
+            Self::InsertAt { slot, bytes } => {
+                tag_and_number(out, INSERT_AT, slot.0);
+                length_and_bytes(out, bytes);
+            }
+            Self::ReplaceAt { slot, bytes } => {
+                tag_and_number(out, REPLACE_AT, slot.0);
+                length_and_bytes(out, bytes);
+            }
+            Self::RemoveAt { slot } => tag_and_number(out, REMOVE_AT, slot.0),
+            Self::TruncateAt { slot } => tag_and_number(out, TRUNCATE_AT, slot.0),
+            Self::Several { ops } => {
+                out.push(SEVERAL);
+                out.extend(stored_size(ops.len()).to_le_bytes());
+                out.extend_from_slice(ops);
+            }
             Self::Format { kind } => out.extend([FORMAT, kind.to_stored()]),
             Self::Image { head, tail } => {
                 out.push(IMAGE);
@@ -69,8 +94,15 @@ impl<'a> PageOp<'a> {
     pub const fn encoded_len(&self) -> usize {
         match self {
             Self::Patch { bytes, .. } => 7 + bytes.len(),
-            Self::InsertSlot { bytes, .. } => 5 + bytes.len(),
-            Self::RemoveSlot { .. } | Self::MarkGhost { .. } | Self::ClearGhost { .. } => 3,
+            Self::InsertSlot { bytes, .. }
+            | Self::InsertAt { bytes, .. }
+            | Self::ReplaceAt { bytes, .. } => 5 + bytes.len(),
+            Self::RemoveSlot { .. }
+            | Self::RemoveAt { .. }
+            | Self::TruncateAt { .. }
+            | Self::MarkGhost { .. }
+            | Self::ClearGhost { .. } => 3,
+            Self::Several { ops } => 5 + ops.len(),
             Self::SetState { .. } => 11,
             Self::Format { .. } => 2,
             Self::Image { head, tail } => 9 + head.len() + tail.len(),
@@ -136,8 +168,33 @@ impl<'a> Reader<'a> {
                 let (head, tail) = (self.u32()?, self.u32()?);
                 Ok(PageOp::Image { head: self.bytes(head)?, tail: self.bytes(tail)? })
             }
+            INSERT_AT => {
+                let slot = self.slot()?;
+                Ok(PageOp::InsertAt { slot, bytes: self.length_and_bytes()? })
+            }
+            REMOVE_AT => Ok(PageOp::RemoveAt { slot: self.slot()? }),
+            REPLACE_AT => {
+                let slot = self.slot()?;
+                Ok(PageOp::ReplaceAt { slot, bytes: self.length_and_bytes()? })
+            }
+            TRUNCATE_AT => Ok(PageOp::TruncateAt { slot: self.slot()? }),
+            SEVERAL => self.several(),
             tag => Err(format!("no page operation has the tag {tag}")),
         }
+    }
+
+    /// Each of them is looked at, so that what decodes can be encoded again.
+    fn several(&mut self) -> Result<PageOp<'a>, String> {
+        let length = self.u32()?;
+        let ops = self.bytes(length)?;
+        let mut inner = Reader { rest: ops };
+        while let Some(tag) = inner.rest.first() {
+            if matches!(*tag, FORMAT | IMAGE | SEVERAL) {
+                return Err(format!("an operation with the tag {tag} among several"));
+            }
+            inner.op()?;
+        }
+        Ok(PageOp::Several { ops })
     }
 
     #[inline]
@@ -223,11 +280,17 @@ mod tests {
             encoded(PageOp::Image { head: b"abc", tail: b"z" }),
             [8, 3, 0, 0, 0, 1, 0, 0, 0, b'a', b'b', b'c', b'z']
         );
+        assert_eq!(encoded(PageOp::InsertAt { slot, bytes: b"a" }), [9, 3, 2, 1, 0, b'a']);
+        assert_eq!(encoded(PageOp::RemoveAt { slot }), [10, 3, 2]);
+        assert_eq!(encoded(PageOp::ReplaceAt { slot, bytes: b"a" }), [11, 3, 2, 1, 0, b'a']);
+        assert_eq!(encoded(PageOp::TruncateAt { slot }), [12, 3, 2]);
+        let ops = PageOp::several(&[PageOp::RemoveAt { slot }, PageOp::MarkGhost { slot }]);
+        assert_eq!(encoded(PageOp::Several { ops: &ops }), [13, 6, 0, 0, 0, 10, 3, 2, 4, 3, 2]);
     }
 
     /// Bytes that are often nearly an operation.
     fn op_like_bytes() -> impl Strategy<Value = Vec<u8>> {
-        let start = (0..10_u8, vec(prop_oneof![0..4_u8, any::<u8>()], 0..40));
+        let start = (0..15_u8, vec(prop_oneof![0..14_u8, any::<u8>()], 0..40));
         start.prop_map(|(tag, mut bytes)| {
             bytes.insert(0, tag);
             bytes
@@ -250,7 +313,7 @@ mod tests {
 
         #[test]
         fn what_encodes_decodes_to_the_same(
-            tag in 1..=8_u8, slot in any::<u16>(), offset in any::<u16>(), txn in any::<u64>(),
+            tag in 1..=13_u8, slot in any::<u16>(), offset in any::<u16>(), txn in any::<u64>(),
             bytes in vec(any::<u8>(), 0..300),
         ) {
             let slot = SlotId(slot);
@@ -262,7 +325,12 @@ mod tests {
                 MARK_GHOST => PageOp::MarkGhost { slot },
                 CLEAR_GHOST => PageOp::ClearGhost { slot },
                 SET_STATE => PageOp::SetState { entry: offset, state },
-                FORMAT => PageOp::Format { kind: PageKind::from_stored(txn as u8 % 3 + 1).unwrap() },
+                FORMAT => PageOp::Format { kind: PageKind::from_stored(txn as u8 % 5 + 1).unwrap() },
+                INSERT_AT => PageOp::InsertAt { slot, bytes: &bytes },
+                REMOVE_AT => PageOp::RemoveAt { slot },
+                REPLACE_AT => PageOp::ReplaceAt { slot, bytes: &bytes },
+                TRUNCATE_AT => PageOp::TruncateAt { slot },
+                SEVERAL => PageOp::Several { ops: &[MARK_GHOST, 1, 0, REMOVE_AT, 2, 0] },
                 _ => {
                     let (head, tail) = bytes.split_at(bytes.len().min(usize::from(offset % 300)));
                     PageOp::Image { head, tail }

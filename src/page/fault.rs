@@ -92,12 +92,15 @@ pub enum OpFault {
         /// Entries of the page.
         entries: u16,
     },
-    /// Entry 0 of a space map page stands for that page itself.
+    /// Entry 0 of a space map page stands for that page itself, and only that of page 0 says where the catalog is.
     #[error("entry 0 stands for the space map page itself and stays used")]
     OwnEntry,
     /// The number of the transaction is too large for an entry of the space map.
     #[error("{0} is too large a number for an entry of the space map")]
     TxnIdTooLarge(TxnId),
+    /// Bytes that should be several operations are not.
+    #[error("no sequence of plain operations")]
+    NotSeveral,
     /// The page is not what a page must be.
     #[error("the page is damaged: {0}")]
     Damaged(#[from] PageFault),

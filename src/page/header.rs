@@ -67,6 +67,10 @@ pub enum PageKind {
     Slotted,
     /// Which pages are free.
     SpaceMap,
+    /// A node of a B+tree: records in slots whose order is that of their keys.
+    Tree,
+    /// A part of a value that is too long for a leaf: one record.
+    Overflow,
 }
 
 impl PageKind {
@@ -77,6 +81,8 @@ impl PageKind {
             Self::Unformatted => 1,
             Self::Slotted => 2,
             Self::SpaceMap => 3,
+            Self::Tree => 4,
+            Self::Overflow => 5,
         }
     }
 
@@ -87,8 +93,16 @@ impl PageKind {
             1 => Some(Self::Unformatted),
             2 => Some(Self::Slotted),
             3 => Some(Self::SpaceMap),
+            4 => Some(Self::Tree),
+            5 => Some(Self::Overflow),
             _ => None,
         }
+    }
+
+    /// Whether the body is a slot directory and a heap of records.
+    #[must_use]
+    pub const fn has_slots(self) -> bool {
+        matches!(self, Self::Slotted | Self::Tree | Self::Overflow)
     }
 }
 
@@ -98,6 +112,8 @@ impl fmt::Display for PageKind {
             Self::Unformatted => "an unformatted page",
             Self::Slotted => "a slotted page",
             Self::SpaceMap => "a space map page",
+            Self::Tree => "a page of a tree",
+            Self::Overflow => "an overflow page",
         })
     }
 }
@@ -191,7 +207,7 @@ pub(super) fn checked_kind(page: &[u8]) -> Result<PageKind, PageFault> {
 pub(super) fn kind_in(header_first: &[u8]) -> Result<PageKind, PageFault> {
     let byte = header(header_first).kind;
     PageKind::from_stored(byte)
-        .ok_or_else(|| PageFault::new("page kind 1, 2 or 3", format!("kind {byte}")))
+        .ok_or_else(|| PageFault::new("page kind 1 to 5", format!("kind {byte}")))
 }
 
 pub(super) fn check_size(page: &[u8]) -> Result<(), PageFault> {

@@ -29,6 +29,8 @@
 //! | 1 | [`Unformatted`](PageKind::Unformatted) | zeros; `slot_count`, `heap_start` and `fragmented_bytes` are 0 |
 //! | 2 | [`Slotted`](PageKind::Slotted) | slot directory, gap, heap of records |
 //! | 3 | [`SpaceMap`](PageKind::SpaceMap) | one u64 for each page it maps ([`space_map`]); the three fields are 0 |
+//! | 4 | [`Tree`](PageKind::Tree) | as 2, but the slots are in the order of their records' keys ([`tree`]), and none is free |
+//! | 5 | [`Overflow`](PageKind::Overflow) | as 2, with one record: a part of a long value |
 //!
 //! Kind 0 does not exist: a page of zeros is damage, never an empty page. The file grows by images
 //! made by [`initial`], which are valid and sealed.
@@ -63,6 +65,8 @@
 //! 4. A free slot's entry is all zero, and so is every byte that belongs to no record: nothing
 //!    that was deleted can be read from the file afterwards.
 //! 5. Slot numbers are stable and `slot_count` never shrinks; free slots are used again.
+//!    (In a page of a tree it is the other way round: slots move up and down, so that they stay in order,
+//!    and a record is found by its key. Operations there are named `…At`.)
 //!
 //! An insert for which the gap is too small, though gap and dead bytes together suffice, first
 //! *compacts*: records are packed from the end of the page in ascending slot order. Where the
@@ -101,11 +105,13 @@ mod fault;
 mod header;
 mod image;
 mod op;
+mod ordered;
 mod slotted;
 pub mod space_map;
 mod structure;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 pub use fault::{OpFault, PageFault};
 pub use header::{
@@ -118,6 +124,8 @@ pub use slotted::{
 };
 pub use space_map::PageState;
 pub use structure::check_structure;
+
+use std::ops::Range;
 
 use crate::ids::PageId;
 use header::{header_mut, stored_size};
@@ -138,6 +146,15 @@ pub fn initial(page: PageId, page_size: usize) -> Vec<u8> {
     image
 }
 
+/// Where two runs of bytes of one length differ, from the first such byte to the last; `None` if they do not.
+#[must_use]
+pub fn difference(before: &[u8], after: &[u8]) -> Option<Range<usize>> {
+    let differs = |(before, after): (&u8, &u8)| before != after;
+    let start = before.iter().zip(after).position(differs)?;
+    let end = before.iter().zip(after).rposition(differs)?;
+    Some(start..end + 1)
+}
+
 /// Makes `page` an empty page of `kind`; only its id, its LSN and its old checksum stay.
 fn format(page: &mut [u8], kind: PageKind) {
     let heap_start = stored_size(page.len());
@@ -147,7 +164,9 @@ fn format(page: &mut [u8], kind: PageKind) {
     header.kind = kind.to_stored();
     match kind {
         PageKind::Unformatted => {}
-        PageKind::Slotted => header.heap_start.set(heap_start),
+        PageKind::Slotted | PageKind::Tree | PageKind::Overflow => {
+            header.heap_start.set(heap_start);
+        }
         PageKind::SpaceMap => space_map::set_state(page, 0, PageState::Used),
     }
 }

@@ -10,7 +10,7 @@ use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::fault::{OpFault, PageFault};
-use super::header::{HEADER_SIZE, PageKind, check_kind, header, header_mut, kind, stored_size};
+use super::header::{HEADER_SIZE, PageKind, checked_kind, header, header_mut, kind, stored_size};
 use super::structure::check_structure;
 use crate::ids::SlotId;
 
@@ -70,7 +70,8 @@ pub(super) struct SlotEntry {
 const _: () = assert!(size_of::<SlotEntry>() == SLOT_SIZE);
 
 impl SlotEntry {
-    const FREE: Self = Self { offset: U16::ZERO, length: U16::ZERO, state: 0, reserved: 0 };
+    pub(super) const FREE: Self =
+        Self { offset: U16::ZERO, length: U16::ZERO, state: 0, reserved: 0 };
 
     pub(super) const fn state(self) -> Option<SlotState> {
         SlotState::from_stored(self.state)
@@ -140,19 +141,19 @@ impl Room {
     }
 
     /// Bytes between directory and heap.
-    fn gap(&self) -> usize {
+    pub(super) fn gap(&self) -> usize {
         self.heap.start - self.directory_end
     }
 
     /// Bytes that compaction can make into one gap.
-    fn total(&self) -> usize {
+    pub(super) fn total(&self) -> usize {
         self.gap() + self.fragmented
     }
 }
 
 /// The slot directory; empty if the page is not slotted or the directory does not fit the page.
 pub(super) fn directory(page: &[u8]) -> &[SlotEntry] {
-    if kind(page) != Some(PageKind::Slotted) {
+    if !kind(page).is_some_and(PageKind::has_slots) {
         return &[];
     }
     let count = usize::from(header(page).slot_count.get());
@@ -170,7 +171,7 @@ pub fn slots(page: &[u8]) -> impl Iterator<Item = (SlotId, SlotState, &[u8])> {
 }
 
 /// State and bytes of one slot; `None` if there is no such slot, or its entry is damaged.
-fn state_and_bytes(page: &[u8], slot: SlotId) -> Option<(SlotState, &[u8])> {
+pub(super) fn state_and_bytes(page: &[u8], slot: SlotId) -> Option<(SlotState, &[u8])> {
     let entry = directory(page).get(usize::from(slot.0))?;
     let room = Room::of(page).ok()?;
     let state = entry.check(slot, &room.heap).ok()?;
@@ -214,7 +215,7 @@ pub fn free_slots(page: &[u8]) -> impl Iterator<Item = SlotId> {
 /// together with a new entry of the directory. 0 if the page is full, or not slotted.
 #[must_use]
 pub fn free_bytes(page: &[u8]) -> usize {
-    if kind(page) != Some(PageKind::Slotted) {
+    if !kind(page).is_some_and(PageKind::has_slots) {
         return 0;
     }
     let new_entry = if free_slots(page).next().is_some() { 0 } else { SLOT_SIZE };
@@ -229,7 +230,7 @@ pub fn room_for(page: &[u8], length: usize) -> bool {
 
 /// Whether a record of `length` bytes can be inserted into `slot`: a free one, or the next new one.
 pub(super) fn check_insert(page: &[u8], slot: SlotId, length: usize) -> Result<(), OpFault> {
-    check_kind(page, PageKind::Slotted)?;
+    check_unordered(page)?;
     let room = Room::of(page)?;
     if length == 0 {
         return Err(OpFault::EmptyRecord);
@@ -253,13 +254,33 @@ pub(super) fn check_insert(page: &[u8], slot: SlotId, length: usize) -> Result<(
     Ok(())
 }
 
+/// That the page has slots, whatever their order means.
+fn check_has_slots(page: &[u8]) -> Result<(), OpFault> {
+    let found = checked_kind(page)?;
+    let expected = PageKind::Slotted;
+    if found.has_slots() { Ok(()) } else { Err(OpFault::WrongKind { expected, found }) }
+}
+
+/// That the page has slots whose numbers are names, and nothing else.
+fn check_unordered(page: &[u8]) -> Result<(), OpFault> {
+    check_has_slots(page)?;
+    let (expected, found) = (PageKind::Slotted, PageKind::Tree);
+    if kind(page) == Some(found) { Err(OpFault::WrongKind { expected, found }) } else { Ok(()) }
+}
+
+/// That `slot`, of a page whose slots are names, holds a record.
+pub(super) fn check_remove(page: &[u8], slot: SlotId) -> Result<(), OpFault> {
+    check_unordered(page)?;
+    check_record(page, slot).map(drop)
+}
+
 fn bytes_needed(room: &Room, slot: SlotId, length: usize) -> usize {
     length + if slot.0 == room.slot_count { SLOT_SIZE } else { 0 }
 }
 
 /// That `slot` holds a record, live or ghost; returns its state and length.
 pub(super) fn check_record(page: &[u8], slot: SlotId) -> Result<(SlotState, usize), OpFault> {
-    check_kind(page, PageKind::Slotted)?;
+    check_has_slots(page)?;
     let room = Room::of(page)?;
     let entry = directory(page).get(usize::from(slot.0)).ok_or(OpFault::NoSuchSlot { slot })?;
     match entry.check(slot, &room.heap)? {
@@ -280,11 +301,11 @@ pub(super) fn check_patch(page: &[u8], slot: SlotId, end: usize) -> Result<(), O
     if end <= length { Ok(()) } else { Err(OpFault::OutOfRange { slot, end, length }) }
 }
 
-fn checked_room(page: &[u8]) -> Room {
+pub(super) fn checked_room(page: &[u8]) -> Room {
     Room::of(page).expect("checked before the page is changed")
 }
 
-fn entry_mut(page: &mut [u8], slot: SlotId) -> &mut SlotEntry {
+pub(super) fn entry_mut(page: &mut [u8], slot: SlotId) -> &mut SlotEntry {
     let at = HEADER_SIZE + SLOT_SIZE * usize::from(slot.0);
     SlotEntry::mut_from_prefix(&mut page[at..]).expect("the directory lies within the page").0
 }
@@ -307,7 +328,7 @@ pub(super) fn insert(page: &mut [u8], slot: SlotId, bytes: &[u8]) {
 }
 
 /// Packs the records from the end of the page, slot 0 last in the page, and zeroes the rest.
-fn compact(page: &mut [u8]) {
+pub(super) fn compact(page: &mut [u8]) {
     let room = checked_room(page);
     let before = page.to_vec();
     page[room.heap].fill(0);

@@ -8,11 +8,12 @@
 //!
 //!  map page m:  header | entry 0 (m itself) | entry 1 (page m+1) | … | entry K-1 (page m+K-1)
 //!
-//!  entry, u64:  0 Free | 1 Used | 2 invalid | 2 + t: being freed by transaction t
+//!  entry, u64:  0 Free | 1 Used | 2 invalid | 2 + t: being freed by transaction t | 2^63 + p: see below
 //! ```
 //!
 //! - A page's entry is found by arithmetic alone ([`locate`]), for any page id without overflow.
-//! - Entry 0 is always [`Used`](PageState::Used), so the map is never allocated.
+//! - Entry 0 is always [`Used`](PageState::Used), so the map is never allocated. Only that of page 0 becomes something else once
+//!   there is a table: it says where the [catalog](PageState::Catalog) is.
 //! - An entry is a word of its own. Undoing one never touches a neighbour, which another
 //!   transaction may have changed meanwhile; with a bit map, undo by bytes would.
 //! - Freeing has two steps: `FreePending` until the transaction has ended, so that a page it may
@@ -24,7 +25,7 @@ use zerocopy::FromBytes;
 use zerocopy::little_endian::U64;
 
 use super::fault::{OpFault, PageFault};
-use super::header::{HEADER_SIZE, PageKind, check_kind, kind};
+use super::header::{HEADER_SIZE, PageKind, check_kind, kind, page_id};
 use crate::ids::{PageId, TxnId};
 
 const ENTRY_SIZE: usize = 8;
@@ -32,6 +33,8 @@ const FREE: u64 = 0;
 const USED: u64 = 1;
 /// A transaction's number is stored with this added.
 const PENDING: u64 = 2;
+/// The catalog's page is stored with this added.
+const CATALOG: u64 = 1 << 63;
 
 /// Whether a page is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,16 +45,20 @@ pub enum PageState {
     Used,
     /// Freed by a transaction that has not ended.
     FreePending(TxnId),
+    /// Used, being page 0; and the root of the catalog of tables is this page.
+    Catalog(PageId),
 }
 
 impl PageState {
-    /// The number that stands for it; `None` for one of the two largest transaction numbers.
+    /// The number that stands for it; `None` for numbers of transactions and pages that are too large.
     #[must_use]
     pub const fn to_stored(self) -> Option<u64> {
         match self {
             Self::Free => Some(FREE),
             Self::Used => Some(USED),
-            Self::FreePending(txn) => txn.get().checked_add(PENDING),
+            Self::FreePending(txn) if txn.get() < CATALOG - PENDING => Some(txn.get() + PENDING),
+            Self::Catalog(page) if page.0 < CATALOG => Some(page.0 + CATALOG),
+            Self::FreePending(_) | Self::Catalog(_) => None,
         }
     }
 
@@ -61,6 +68,7 @@ impl PageState {
         match number {
             FREE => Some(Self::Free),
             USED => Some(Self::Used),
+            CATALOG.. => Some(Self::Catalog(PageId(number - CATALOG))),
             _ => match TxnId::new(number - PENDING) {
                 Some(txn) => Some(Self::FreePending(txn)),
                 None => None,
@@ -75,6 +83,7 @@ impl fmt::Display for PageState {
             Self::Free => f.write_str("free"),
             Self::Used => f.write_str("used"),
             Self::FreePending(txn) => write!(f, "being freed by {txn}"),
+            Self::Catalog(page) => write!(f, "used, and the catalog is {page}"),
         }
     }
 }
@@ -120,6 +129,15 @@ fn offset(entry: u16) -> usize {
     HEADER_SIZE + ENTRY_SIZE * usize::from(entry)
 }
 
+/// Whether the state can be that of this entry: entry 0 is the map itself, and that of page 0 may say where the catalog is.
+pub(super) fn may_stand(page: &[u8], entry: u16, state: PageState) -> bool {
+    match state {
+        PageState::Used => true,
+        PageState::Free | PageState::FreePending(_) => entry != 0,
+        PageState::Catalog(_) => entry == 0 && page_id(page) == PageId(0),
+    }
+}
+
 /// Whether entry `entry` can be set to `new`.
 pub(super) fn check_set_state(page: &[u8], entry: u16, new: PageState) -> Result<(), OpFault> {
     check_kind(page, PageKind::SpaceMap)?;
@@ -127,7 +145,7 @@ pub(super) fn check_set_state(page: &[u8], entry: u16, new: PageState) -> Result
     if entry >= entries {
         return Err(OpFault::NoSuchEntry { entry, entries });
     }
-    if entry == 0 && new != PageState::Used {
+    if !may_stand(page, entry, new) {
         return Err(OpFault::OwnEntry);
     }
     if let (PageState::FreePending(txn), None) = (new, new.to_stored()) {
@@ -177,8 +195,10 @@ mod tests {
         let states = [PageState::Free, PageState::Used, PageState::FreePending(t(1))];
         assert_eq!(states.map(PageState::to_stored), [Some(0), Some(1), Some(3)]);
         assert_eq!(PageState::from_stored(2), None);
-        assert_eq!(PageState::FreePending(t(u64::MAX - 1)).to_stored(), None);
-        assert_eq!(PageState::FreePending(t(u64::MAX - 2)).to_stored(), Some(u64::MAX));
+        assert_eq!(PageState::FreePending(t(CATALOG - 2)).to_stored(), None);
+        assert_eq!(PageState::FreePending(t(CATALOG - 3)).to_stored(), Some(CATALOG - 1));
+        assert_eq!(PageState::from_stored(CATALOG + 7), Some(PageState::Catalog(PageId(7))));
+        assert_eq!(PageState::Catalog(PageId(CATALOG)).to_stored(), None);
     }
 
     proptest! {

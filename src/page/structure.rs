@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::fault::PageFault;
 use super::header::{PageKind, checked_kind, header};
 use super::slotted::{Room, SlotState, directory};
-use super::{HEADER_SIZE, PageState, space_map};
+use super::{HEADER_SIZE, space_map};
 use crate::ids::SlotId;
 
 /// Checks every invariant of the page except the checksum and where it stands in the file. Takes
@@ -22,7 +22,11 @@ pub fn check_structure(page: &[u8]) -> Result<(), PageFault> {
         || "something else".into(),
     )?;
     match kind {
-        PageKind::Slotted => check_slotted(page),
+        PageKind::Slotted | PageKind::Overflow => check_slotted(page),
+        PageKind::Tree => {
+            check_slotted(page)?;
+            check_no_free_slots(page)
+        }
         PageKind::Unformatted => {
             check_no_slots(page)?;
             check_zero(page, HEADER_SIZE..page.len())
@@ -61,8 +65,8 @@ fn check_space_map(page: &[u8]) -> Result<(), PageFault> {
             PageFault::new(format!("a page state in entry {entry}"), "a number that is none")
         })?;
         PageFault::unless(
-            entry != 0 || state == PageState::Used,
-            || "entry 0 of the space map, which is the map itself, used".into(),
+            space_map::may_stand(page, entry, state),
+            || format!("a state that entry {entry} of the space map can have"),
             || state.to_string(),
         )?;
     }
@@ -81,6 +85,16 @@ fn check_slotted(page: &[u8]) -> Result<(), PageFault> {
         room.heap.start == heap_start && room.fragmented == fragmented,
         || format!("a heap from {heap_start} with {fragmented} dead bytes"),
         || format!("a heap from {} with {}", room.heap.start, room.fragmented),
+    )
+}
+
+/// In a page whose slots are in the order of keys, each holds a record.
+fn check_no_free_slots(page: &[u8]) -> Result<(), PageFault> {
+    let free = directory(page).iter().position(|entry| entry.state() == Some(SlotState::Free));
+    PageFault::unless(
+        free.is_none(),
+        || "a record in each slot of a tree's page".into(),
+        || format!("none in slot {}", free.unwrap_or_default()),
     )
 }
 

@@ -1,12 +1,13 @@
 //! From bytes to records. Nothing in the bytes is trusted.
 
-use zerocopy::byteorder::little_endian::U64;
+use zerocopy::byteorder::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::layout::*;
 use super::{
-    BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, LogRecord,
-    NestedTopActionEnd, PageImage, Restart, Rollback, TransactionLink, Undo, Update, prepare,
+    BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, KeyAction,
+    KeyUndo, LogRecord, NestedTopActionEnd, PageChange, PageImage, Restart, Rollback,
+    StructureChange, TransactionLink, Undo, Update, prepare,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::PageOp;
@@ -50,14 +51,6 @@ pub fn peek_kind(bytes: &[u8]) -> Option<u8> {
     (header.reserved == [0; 3]).then_some(header.kind)
 }
 
-/// The page that the record which `bytes` begin with changes, if it is of a kind that changes one.
-#[must_use]
-pub fn peek_page(bytes: &[u8]) -> Option<PageId> {
-    let (header, body) = Header::ref_from_prefix(bytes).ok()?;
-    let (page, _) = PageBody::ref_from_prefix(body).ok()?;
-    matches!(header.kind, UPDATE | COMPENSATION | PAGE_IMAGE).then(|| PageId(page.page.get()))
-}
-
 /// Whether records of this kind carry `durable_lsn`.
 #[must_use]
 pub const fn bears_witness(kind: u8) -> bool {
@@ -68,7 +61,14 @@ pub const fn bears_witness(kind: u8) -> bool {
 const fn is_transactional(kind: u8) -> bool {
     matches!(
         kind,
-        UPDATE | COMPENSATION | COMMIT | ROLLBACK | END | NESTED_TOP_ACTION_END | PREPARE
+        UPDATE
+            | COMPENSATION
+            | COMMIT
+            | ROLLBACK
+            | END
+            | NESTED_TOP_ACTION_END
+            | PREPARE
+            | STRUCTURE_CHANGE
     )
 }
 
@@ -206,6 +206,7 @@ fn decode_transactional<'a>(
             LogRecord::NestedTopActionEnd(NestedTopActionEnd { link, undo_next_lsn })
         }
         PREPARE => LogRecord::Prepare(prepare::decode(link, body)?),
+        STRUCTURE_CHANGE => LogRecord::StructureChange(decode_structure_change(link, body)?),
         kind => return fault(format!("{kind} is no kind of log record")),
     })
 }
@@ -219,10 +220,51 @@ fn decode_update<'a>(
     let undo = match *body.take::<u8>()? {
         UNDO_NONE => Undo::RedoOnly,
         UNDO_PHYSICAL => Undo::Physical(body.op()?),
+        UNDO_KEY => Undo::Key(decode_key_undo(body)?),
         tag => return fault(format!("{tag} is no kind of undo")),
     };
     let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
     Ok(Update { link, page: PageId(page.page.get()), prev_page_lsn, op, undo })
+}
+
+fn decode_key_undo<'a>(body: &mut Body<'a>) -> Result<KeyUndo<'a>, RecordFault> {
+    let fields: KeyUndoBody = *body.take()?;
+    let key = body.bytes(fields.key_bytes.get().into())?;
+    let action = match fields.action {
+        KEY_REMOVE => KeyAction::Remove,
+        KEY_REVIVE => KeyAction::Revive,
+        KEY_PATCH => {
+            let patch: KeyPatchBody = *body.take()?;
+            let (offset, bytes) = (patch.offset.get(), body.bytes(patch.bytes.get().into())?);
+            KeyAction::Patch { offset, bytes }
+        }
+        action => return fault(format!("{action} is nothing to do to a key")),
+    };
+    Ok(KeyUndo { tree: PageId(fields.tree.get()), key, action })
+}
+
+fn decode_structure_change<'a>(
+    link: TransactionLink,
+    body: &mut Body<'a>,
+) -> Result<StructureChange<'a>, RecordFault> {
+    let count: &U16 = body.take()?;
+    let count = usize::from(count.get());
+    if !(1..=MOST_CHANGES).contains(&count) {
+        return fault(format!("a structure change of {count} pages"));
+    }
+    let mut changes: Vec<PageChange<'a>> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let fields: SeveralBody = *body.take()?;
+        let mut op = Body(body.bytes(fields.op_bytes.get() as usize)?);
+        let page = PageId(fields.on.page.get());
+        if changes.last().is_some_and(|before| before.page >= page) {
+            return fault("a structure change whose pages are not in order");
+        }
+        let prev_page_lsn = Lsn::new(fields.on.prev_page_lsn.get());
+        changes.push(PageChange { page, prev_page_lsn, op: op.op()? });
+        op.end()?;
+    }
+    Ok(StructureChange { link, changes })
 }
 
 fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, RecordFault> {

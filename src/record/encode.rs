@@ -1,10 +1,13 @@
 //! From records to bytes.
 
 use zerocopy::IntoBytes;
-use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use super::layout::*;
-use super::{CompensationLogRecord, EndCheckpoint, LogRecord, Undo, Update, prepare};
+use super::{
+    CompensationLogRecord, EndCheckpoint, KeyAction, KeyUndo, LogRecord, StructureChange, Undo,
+    Update, prepare,
+};
 use crate::ids::{Lsn, PageId};
 use crate::tables::TransactionState;
 
@@ -101,6 +104,7 @@ const fn kind_of(record: &LogRecord<'_>) -> u8 {
         LogRecord::Restart(_) => RESTART,
         LogRecord::Filler => FILLER,
         LogRecord::PageImage(_) => PAGE_IMAGE,
+        LogRecord::StructureChange(_) => STRUCTURE_CHANGE,
     }
 }
 
@@ -139,6 +143,7 @@ fn encode(record: &LogRecord<'_>, out: &mut Vec<u8>) {
             push_page_body(image.page, image.prev_page_lsn, out);
             image.op.encode(out);
         }
+        LogRecord::StructureChange(record) => encode_structure_change(record, out),
         LogRecord::Restart(restart) => out.extend_from_slice(
             RestartBody {
                 durable_lsn: U64::new(restart.durable_lsn.get()),
@@ -166,6 +171,43 @@ fn encode_update(update: &Update<'_>, out: &mut Vec<u8>) {
             out.push(UNDO_PHYSICAL);
             op.encode(out);
         }
+        Undo::Key(undo) => {
+            out.push(UNDO_KEY);
+            encode_key_undo(&undo, out);
+        }
+    }
+}
+
+fn encode_key_undo(undo: &KeyUndo<'_>, out: &mut Vec<u8>) {
+    let short = |length: usize| U16::new(u16::try_from(length).expect("it fits into a page"));
+    let action = match undo.action {
+        KeyAction::Remove => KEY_REMOVE,
+        KeyAction::Revive => KEY_REVIVE,
+        KeyAction::Patch { .. } => KEY_PATCH,
+    };
+    let tree = U64::new(undo.tree.0);
+    let body = KeyUndoBody { tree, action, key_bytes: short(undo.key.len()) };
+    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(undo.key);
+    if let KeyAction::Patch { offset, bytes } = undo.action {
+        let body = KeyPatchBody { offset: U16::new(offset), bytes: short(bytes.len()) };
+        out.extend_from_slice(body.as_bytes());
+        out.extend_from_slice(bytes);
+    }
+}
+
+fn encode_structure_change(record: &StructureChange<'_>, out: &mut Vec<u8>) {
+    let changes = &record.changes;
+    assert!((1..=MOST_CHANGES).contains(&changes.len()), "so many pages at once");
+    assert!(changes.is_sorted_by(|a, b| a.page < b.page), "each page once, in order");
+    let count = u16::try_from(changes.len()).expect("at most 32");
+    out.extend_from_slice(&count.to_le_bytes());
+    for change in changes {
+        let prev_page_lsn = stored(change.prev_page_lsn);
+        let on = PageBody { page: U64::new(change.page.0), prev_page_lsn };
+        let op_bytes = u32::try_from(change.op.encoded_len()).expect("it fits into a record");
+        out.extend_from_slice(SeveralBody { on, op_bytes: U32::new(op_bytes) }.as_bytes());
+        change.op.encode(out);
     }
 }
 

@@ -4,6 +4,7 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::ids::Lsn;
+use crate::ids::locks::KeyName;
 
 /// Records begin at multiples of this many bytes.
 pub const ALIGNMENT: usize = 8;
@@ -16,6 +17,15 @@ pub const COMPENSATION_FIELDS_BYTES: usize = HEADER_BYTES + size_of::<PageBody>(
 
 /// Bytes of a page image record beside those of its operation.
 pub const PAGE_IMAGE_FIELDS_BYTES: usize = HEADER_BYTES + size_of::<PageBody>();
+
+/// The most pages that one structure change changes.
+pub const MOST_CHANGES: usize = 32;
+
+/// Bytes of a structure change beside those of its operations.
+#[must_use]
+pub const fn structure_change_bytes(changes: usize) -> usize {
+    HEADER_BYTES + size_of::<U16>() + changes * size_of::<SeveralBody>()
+}
 
 /// Bytes of a restart record.
 pub const RESTART_BYTES: usize = HEADER_BYTES + size_of::<RestartBody>();
@@ -41,6 +51,31 @@ const _: () = assert!(size_of::<Header>() == 28);
 pub(super) struct PageBody {
     pub(super) page: U64,
     pub(super) prev_page_lsn: U64,
+}
+
+/// Stands before each operation of a structure change.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct SeveralBody {
+    pub(super) on: PageBody,
+    pub(super) op_bytes: U32,
+}
+
+/// Stands before the key of an undo by key.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct KeyUndoBody {
+    pub(super) tree: U64,
+    pub(super) action: u8,
+    pub(super) key_bytes: U16,
+}
+
+/// Stands behind that key, if bytes are put back.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct KeyPatchBody {
+    pub(super) offset: U16,
+    pub(super) bytes: U16,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -119,6 +154,9 @@ pub(super) struct LockLine {
 }
 
 const _: () = assert!(size_of::<PageBody>() == 16);
+const _: () = assert!(size_of::<SeveralBody>() == 20);
+const _: () = assert!(size_of::<KeyUndoBody>() == 11);
+const _: () = assert!(size_of::<KeyPatchBody>() == 4);
 const _: () = assert!(size_of::<CommitBody>() == 17);
 const _: () = assert!(size_of::<BeginBody>() == 16);
 const _: () = assert!(size_of::<EndCheckpointBody>() == 40);
@@ -127,6 +165,7 @@ const _: () = assert!(size_of::<TransactionLine>() == 40);
 const _: () = assert!(size_of::<RestartBody>() == 40);
 const _: () = assert!(size_of::<PrepareBody>() == 22);
 const _: () = assert!(size_of::<LockLine>() == 12);
+const _: () = assert!(KeyName::BYTES == 17);
 
 pub(super) const UPDATE: u8 = 1;
 pub(super) const COMPENSATION: u8 = 2;
@@ -141,14 +180,30 @@ pub(super) const RESTART: u8 = 9;
 pub const FILLER: u8 = 10;
 pub(super) const PAGE_IMAGE: u8 = 11;
 pub(super) const PREPARE: u8 = 12;
+pub(super) const STRUCTURE_CHANGE: u8 = 13;
 
 pub(super) const UNDO_NONE: u8 = 0;
 pub(super) const UNDO_PHYSICAL: u8 = 1;
+pub(super) const UNDO_KEY: u8 = 2;
+
+pub(super) const KEY_REMOVE: u8 = 0;
+pub(super) const KEY_REVIVE: u8 = 1;
+pub(super) const KEY_PATCH: u8 = 2;
 
 pub(super) const LOCK_ON_EXISTENCE: u8 = 0;
 pub(super) const LOCK_ON_RECORD: u8 = 1;
+pub(super) const LOCK_ON_TABLE: u8 = 2;
+/// Followed by the name of the key.
+pub(super) const LOCK_ON_KEY: u8 = 3;
+/// Followed by the name of the key.
+pub(super) const LOCK_ON_GAP_BEFORE: u8 = 4;
+pub(super) const LOCK_ON_GAP_AT_END: u8 = 5;
+
 pub(super) const LOCKED_SHARED: u8 = 0;
 pub(super) const LOCKED_EXCLUSIVE: u8 = 1;
+pub(super) const LOCKED_INTENTION_SHARED: u8 = 2;
+pub(super) const LOCKED_INTENTION_EXCLUSIVE: u8 = 3;
+pub(super) const LOCKED_SHARED_INTENTION_EXCLUSIVE: u8 = 4;
 
 /// The largest record that a database with pages of `page_size` bytes writes, filler apart.
 #[must_use]

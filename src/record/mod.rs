@@ -37,15 +37,16 @@ mod tests;
 mod words;
 
 pub use decode::{
-    RecordFault, bears_witness, decode, peek_kind, peek_length, peek_page, stated_length, verify,
+    RecordFault, bears_witness, decode, peek_kind, peek_length, stated_length, verify,
 };
 pub use encode::EncodedRecord;
 pub use layout::{
-    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, PAGE_IMAGE_FIELDS_BYTES,
-    RESTART_BYTES, checkpoint_bytes, max_record_bytes, padded,
+    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, MOST_CHANGES,
+    PAGE_IMAGE_FIELDS_BYTES, RESTART_BYTES, checkpoint_bytes, max_record_bytes, padded,
+    structure_change_bytes,
 };
-pub use outline::{ChangeOutline, change, outline};
-pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, locks_per_prepare, prepare_bytes};
+pub use outline::{ChangeAt, ChangeOutline, change, changes_at, outline};
+pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, prepare_bytes, prepare_parts};
 pub use words::{Names, PlainNames, page_op_words, what_it_does};
 
 use std::fmt;
@@ -70,6 +71,8 @@ pub enum Undo<'a> {
     RedoOnly,
     /// By this operation on the same page.
     Physical(PageOp<'a>),
+    /// By key, in whatever page of the tree that is by then (a logical undo).
+    Key(KeyUndo<'a>),
 }
 
 /// A change of one page by a transaction.
@@ -85,6 +88,43 @@ pub struct Update<'a> {
     pub op: PageOp<'a>,
     /// How to undo it.
     pub undo: Undo<'a>,
+}
+
+/// The undo of a change of a tree's cell. The page that was changed need not hold the cell any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyUndo<'a> {
+    /// The tree: the page of its root.
+    pub tree: PageId,
+    /// The key of the cell.
+    pub key: &'a [u8],
+    /// What is to be done to it.
+    pub action: KeyAction<'a>,
+}
+
+/// What the undo of a change of a cell does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyAction<'a> {
+    /// Makes it a ghost: it was inserted.
+    Remove,
+    /// Makes it live again: it was deleted.
+    Revive,
+    /// Puts bytes back into it.
+    Patch {
+        /// Where in the cell, in bytes from its start.
+        offset: u16,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+}
+
+/// Changes of several pages that are made together or not at all: a tree's pages are split, or taken out of it. It is
+/// redo-only, and the paper's nested top action (section 9) in a single record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StructureChange<'a> {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+    /// One change for each page, by ascending page numbers; at least one, at most [`MOST_CHANGES`].
+    pub changes: Vec<PageChange<'a>>,
 }
 
 /// The undoing of one update: redone like an update, never undone itself.
@@ -241,10 +281,12 @@ pub enum LogRecord<'a> {
     Filler,
     /// See [`PageImage`].
     PageImage(PageImage<'a>),
+    /// See [`StructureChange`].
+    StructureChange(StructureChange<'a>),
 }
 
 /// The names of all kinds of log record, as [`LogRecord::name`] gives them.
-pub const KIND_NAMES: [&str; 12] = [
+pub const KIND_NAMES: [&str; 13] = [
     "Update",
     "Compensation",
     "Commit",
@@ -257,12 +299,20 @@ pub const KIND_NAMES: [&str; 12] = [
     "Restart",
     "Filler",
     "PageImage",
+    "StructureChange",
 ];
 
 impl<'a> LogRecord<'a> {
-    /// What it does to a page, if it changes one.
-    #[must_use]
-    pub const fn page_change(&self) -> Option<PageChange<'a>> {
+    /// What it does to pages, if it changes any: each of them once.
+    pub fn page_changes(&self) -> impl Iterator<Item = PageChange<'a>> {
+        let several = match self {
+            Self::StructureChange(record) => &record.changes[..],
+            _ => &[],
+        };
+        self.one_page_change().into_iter().chain(several.iter().copied())
+    }
+
+    const fn one_page_change(&self) -> Option<PageChange<'a>> {
         let (page, prev_page_lsn, op) = match self {
             Self::Update(record) => (record.page, record.prev_page_lsn, record.op),
             Self::Compensation(record) => (record.page, record.prev_page_lsn, record.op),
@@ -270,6 +320,18 @@ impl<'a> LogRecord<'a> {
             _ => return None,
         };
         Some(PageChange { page, prev_page_lsn, op })
+    }
+
+    /// What it does to this page, if it changes it.
+    #[must_use]
+    pub fn change_of(&self, page: PageId) -> Option<PageChange<'a>> {
+        self.page_changes().find(|change| change.page == page)
+    }
+
+    /// Whether it changes a page.
+    #[must_use]
+    pub fn changes_pages(&self) -> bool {
+        self.page_changes().next().is_some()
     }
 
     /// Whose record it is; `None` for checkpoints, restarts, filler and page images.
@@ -283,6 +345,7 @@ impl<'a> LogRecord<'a> {
             Self::End(record) => Some(record.link),
             Self::NestedTopActionEnd(record) => Some(record.link),
             Self::Prepare(record) => Some(record.link),
+            Self::StructureChange(record) => Some(record.link),
             Self::BeginCheckpoint(_)
             | Self::EndCheckpoint(_)
             | Self::Restart(_)
@@ -326,6 +389,9 @@ impl<'a> LogRecord<'a> {
                 before(record.prev_page_lsn) && before(record.undo_next_lsn)
             }
             Self::PageImage(record) => before(record.prev_page_lsn),
+            Self::StructureChange(record) => {
+                record.changes.iter().all(|change| before(change.prev_page_lsn))
+            }
             Self::NestedTopActionEnd(record) => before(record.undo_next_lsn),
             Self::BeginCheckpoint(record) => before(Some(record.restart_lsn)),
             Self::EndCheckpoint(record) => before(Some(record.begin_lsn)),
@@ -351,6 +417,7 @@ impl<'a> LogRecord<'a> {
             Self::Restart(_) => "Restart",
             Self::Filler => "Filler",
             Self::PageImage(_) => "PageImage",
+            Self::StructureChange(_) => "StructureChange",
         }
     }
 }

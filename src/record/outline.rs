@@ -5,7 +5,7 @@
 //! the whole record.
 
 use zerocopy::FromBytes;
-use zerocopy::byteorder::little_endian::U64;
+use zerocopy::byteorder::little_endian::{U16, U64};
 
 use super::decode::RecordFault;
 use super::layout::*;
@@ -49,24 +49,60 @@ pub fn outline(bytes: &[u8], lsn: Lsn) -> Option<ChangeOutline> {
     sound.then_some(ChangeOutline { link, page: PageId(page.page.get()), undo_next_lsn })
 }
 
-/// The change that the record makes, exactly its bytes. What stands behind it, how to undo it, is not
+/// Where in a record a change of a page stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChangeAt {
+    /// The page.
+    pub page: PageId,
+    /// Where its fields begin, in bytes from the start of the record.
+    fields: usize,
+    /// How many bytes there are of them.
+    before_op: usize,
+}
+
+/// Tells which pages the record changes, exactly its bytes, and where it says how. What no engine would write ends
+/// it early; decoding it tells why.
+#[inline]
+pub fn changes_at(bytes: &[u8], mut tell: impl FnMut(ChangeAt)) {
+    let Ok((header, body)) = Header::ref_from_prefix(bytes) else { return };
+    let before_op = match header.kind {
+        UPDATE | PAGE_IMAGE => size_of::<PageBody>(),
+        COMPENSATION => COMPENSATION_FIELDS_BYTES - HEADER_BYTES,
+        STRUCTURE_CHANGE => return several_at(body, tell),
+        _ => return,
+    };
+    if let Ok((on, _)) = PageBody::ref_from_prefix(body) {
+        let (page, fields) = (PageId(on.page.get()), HEADER_BYTES);
+        tell(ChangeAt { page, fields, before_op });
+    }
+}
+
+fn several_at(body: &[u8], mut tell: impl FnMut(ChangeAt)) {
+    let Ok((count, mut rest)) = U16::ref_from_prefix(body) else { return };
+    let mut fields = HEADER_BYTES + size_of::<U16>();
+    for _ in 0..count.get() {
+        let Ok((several, ops)) = SeveralBody::ref_from_prefix(rest) else { return };
+        let op_bytes = several.op_bytes.get() as usize;
+        let Some(behind) = ops.get(op_bytes..) else { return };
+        let (page, before_op) = (PageId(several.on.page.get()), size_of::<SeveralBody>());
+        tell(ChangeAt { page, fields, before_op });
+        fields += size_of::<SeveralBody>() + op_bytes;
+        rest = behind;
+    }
+}
+
+/// The change that stands there in a record, exactly its bytes. What stands behind it, how to undo it, is not
 /// looked at.
 ///
 /// # Errors
-/// A [`RecordFault`] for a record that changes no page, or says what no record can.
+/// A [`RecordFault`] for what no record can say.
 #[inline]
-pub fn change(bytes: &[u8]) -> Result<PageChange<'_>, RecordFault> {
-    let kind = Header::ref_from_prefix(bytes).ok().map(|(header, _)| header.kind);
-    let before = match kind {
-        Some(UPDATE | PAGE_IMAGE) => HEADER_BYTES + size_of::<PageBody>(),
-        Some(COMPENSATION) => COMPENSATION_FIELDS_BYTES,
-        _ => return Err(RecordFault::new("a record that changes no page")),
-    };
-    let Some((fields, op)) = bytes.split_at_checked(before) else {
-        return Err(RecordFault::new("the record is too short for its kind"));
-    };
-    let (page, _) = PageBody::ref_from_prefix(&fields[HEADER_BYTES..]).expect("long enough");
+pub fn change(bytes: &[u8], at: ChangeAt) -> Result<PageChange<'_>, RecordFault> {
+    let too_short = || RecordFault::new("the record is too short for its kind");
+    let fields = bytes.get(at.fields..).ok_or_else(too_short)?;
+    let op = fields.get(at.before_op..).ok_or_else(too_short)?;
+    let (on, _) = PageBody::ref_from_prefix(fields).map_err(|_| too_short())?;
     let (op, _) = PageOp::decode(op).map_err(RecordFault::new)?;
-    let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
-    Ok(PageChange { page: PageId(page.page.get()), prev_page_lsn, op })
+    let prev_page_lsn = Lsn::new(on.prev_page_lsn.get());
+    Ok(PageChange { page: PageId(on.page.get()), prev_page_lsn, op })
 }

@@ -6,24 +6,16 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use super::TransactionLink;
 use super::decode::{Body, RecordFault, fault, some_lsn, yes_or_no};
 use super::layout::{
-    HEADER_BYTES, LOCK_ON_EXISTENCE, LOCK_ON_RECORD, LOCKED_EXCLUSIVE, LOCKED_SHARED, LockLine,
+    HEADER_BYTES, LOCK_ON_EXISTENCE, LOCK_ON_GAP_AT_END, LOCK_ON_GAP_BEFORE, LOCK_ON_KEY,
+    LOCK_ON_RECORD, LOCK_ON_TABLE, LOCKED_EXCLUSIVE, LOCKED_INTENTION_EXCLUSIVE,
+    LOCKED_INTENTION_SHARED, LOCKED_SHARED, LOCKED_SHARED_INTENTION_EXCLUSIVE, LockLine,
     PrepareBody,
 };
+use crate::ids::locks::{GapName, KeyName, LockName, Mode};
 use crate::ids::{Lsn, PageId, SlotId};
 
 /// The longest global id, in bytes. The shortest has one byte.
 pub const MAX_GLOBAL_ID_BYTES: usize = 200;
-
-/// A lock that a transaction in doubt keeps.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct PreparedLock {
-    /// The page it is on.
-    pub page: PageId,
-    /// The record of the page; `None` for the page's existence.
-    pub slot: Option<SlotId>,
-    /// Whether it is exclusive, or else shared.
-    pub exclusive: bool,
-}
 
 /// The transaction promises that it can commit, and can still be rolled back: it is prepared once
 /// the last part is in the log, and promises once that is durable.
@@ -43,7 +35,7 @@ pub struct Prepare<'a> {
     /// Whether the transaction freed pages, which its commit is to make free.
     pub frees_pages: bool,
     /// The part's share of the locks that the transaction keeps.
-    pub locks: Vec<PreparedLock>,
+    pub locks: Vec<(LockName, Mode)>,
 }
 
 impl Prepare<'_> {
@@ -54,16 +46,48 @@ impl Prepare<'_> {
     }
 }
 
-/// Bytes of a prepare record with a global id of `global_id` bytes and so many locks.
+/// Bytes of a prepare record with a global id of `global_id` bytes and these locks.
 #[must_use]
-pub const fn prepare_bytes(global_id: usize, locks: usize) -> usize {
-    HEADER_BYTES + size_of::<PrepareBody>() + global_id + locks * size_of::<LockLine>()
+pub fn prepare_bytes(global_id: usize, locks: &[(LockName, Mode)]) -> usize {
+    let lines: usize = locks.iter().map(|(name, _)| lock_bytes(*name)).sum();
+    HEADER_BYTES + size_of::<PrepareBody>() + global_id + lines
 }
 
-/// How many locks fit into a prepare record of at most `most` bytes.
+/// Shares locks out to the parts of a prepare record: as many to each as fit into `most` bytes; to one
+/// part at least, and at least one to each of several.
 #[must_use]
-pub const fn locks_per_prepare(global_id: usize, most: usize) -> usize {
-    (most - prepare_bytes(global_id, 0)) / size_of::<LockLine>()
+pub fn prepare_parts(
+    global_id: usize,
+    locks: &[(LockName, Mode)],
+    most: usize,
+) -> Vec<&[(LockName, Mode)]> {
+    let (mut parts, mut rest) = (Vec::new(), locks);
+    loop {
+        let mut bytes = prepare_bytes(global_id, &[]);
+        let fits = |(name, _): &&(LockName, Mode)| {
+            bytes += lock_bytes(*name);
+            bytes <= most
+        };
+        let count = rest.iter().take_while(fits).count();
+        let (part, behind) = rest.split_at(count.max(1).min(rest.len()));
+        parts.push(part);
+        if behind.is_empty() {
+            return parts;
+        }
+        rest = behind;
+    }
+}
+
+fn lock_bytes(name: LockName) -> usize {
+    let key = if key_of(name).is_some() { KeyName::BYTES } else { 0 };
+    size_of::<LockLine>() + key
+}
+
+fn key_of(name: LockName) -> Option<KeyName> {
+    match name {
+        LockName::Key(_, key) | LockName::Gap(_, GapName::Before(key)) => Some(key),
+        _ => None,
+    }
 }
 
 pub(super) fn encode(prepare: &Prepare<'_>, out: &mut Vec<u8>) {
@@ -79,15 +103,29 @@ pub(super) fn encode(prepare: &Prepare<'_>, out: &mut Vec<u8>) {
     };
     out.extend_from_slice(body.as_bytes());
     out.extend_from_slice(prepare.global_id);
-    for lock in &prepare.locks {
-        let line = LockLine {
-            page: U64::new(lock.page.0),
-            slot: U16::new(lock.slot.map_or(0, |slot| slot.0)),
-            on: if lock.slot.is_some() { LOCK_ON_RECORD } else { LOCK_ON_EXISTENCE },
-            mode: if lock.exclusive { LOCKED_EXCLUSIVE } else { LOCKED_SHARED },
-        };
-        out.extend_from_slice(line.as_bytes());
+    for (name, mode) in &prepare.locks {
+        out.extend_from_slice(line(*name, *mode).as_bytes());
+        out.extend(key_of(*name).into_iter().flat_map(KeyName::to_bytes));
     }
+}
+
+fn line(name: LockName, mode: Mode) -> LockLine {
+    let (on, page, slot) = match name {
+        LockName::PageExistence(page) => (LOCK_ON_EXISTENCE, page, SlotId(0)),
+        LockName::Record(page, slot) => (LOCK_ON_RECORD, page, slot),
+        LockName::Table(root) => (LOCK_ON_TABLE, root, SlotId(0)),
+        LockName::Key(root, _) => (LOCK_ON_KEY, root, SlotId(0)),
+        LockName::Gap(root, GapName::Before(_)) => (LOCK_ON_GAP_BEFORE, root, SlotId(0)),
+        LockName::Gap(root, GapName::End) => (LOCK_ON_GAP_AT_END, root, SlotId(0)),
+    };
+    let mode = match mode {
+        Mode::IntentionShared => LOCKED_INTENTION_SHARED,
+        Mode::IntentionExclusive => LOCKED_INTENTION_EXCLUSIVE,
+        Mode::Shared => LOCKED_SHARED,
+        Mode::SharedIntentionExclusive => LOCKED_SHARED_INTENTION_EXCLUSIVE,
+        Mode::Exclusive => LOCKED_EXCLUSIVE,
+    };
+    LockLine { page: U64::new(page.0), slot: U16::new(slot.0), on, mode }
 }
 
 pub(super) fn decode<'a>(
@@ -106,7 +144,7 @@ pub(super) fn decode<'a>(
     // The count is not trusted with memory: lines are taken until the body runs out.
     let mut locks = Vec::new();
     for _ in 0..fields.locks.get() {
-        locks.push(decode_lock(body.take()?)?);
+        locks.push(decode_lock(body)?);
     }
     Ok(Prepare {
         link,
@@ -119,16 +157,32 @@ pub(super) fn decode<'a>(
     })
 }
 
-fn decode_lock(line: &LockLine) -> Result<PreparedLock, RecordFault> {
-    let slot = match (line.on, line.slot.get()) {
-        (LOCK_ON_EXISTENCE, 0) => None,
-        (LOCK_ON_RECORD, slot) => Some(SlotId(slot)),
+fn decode_lock(body: &mut Body<'_>) -> Result<(LockName, Mode), RecordFault> {
+    let line: LockLine = *body.take()?;
+    let page = PageId(line.page.get());
+    let name = match (line.on, line.slot.get()) {
+        (LOCK_ON_EXISTENCE, 0) => LockName::PageExistence(page),
+        (LOCK_ON_RECORD, slot) => LockName::Record(page, SlotId(slot)),
+        (LOCK_ON_TABLE, 0) => LockName::Table(page),
+        (LOCK_ON_KEY, 0) => LockName::Key(page, decode_key(body)?),
+        (LOCK_ON_GAP_BEFORE, 0) => LockName::Gap(page, GapName::Before(decode_key(body)?)),
+        (LOCK_ON_GAP_AT_END, 0) => LockName::Gap(page, GapName::End),
         (on, slot) => return fault(format!("{on} with slot {slot} is nothing to lock")),
     };
-    let exclusive = match line.mode {
-        LOCKED_SHARED => false,
-        LOCKED_EXCLUSIVE => true,
+    let mode = match line.mode {
+        LOCKED_SHARED => Mode::Shared,
+        LOCKED_EXCLUSIVE => Mode::Exclusive,
+        LOCKED_INTENTION_SHARED => Mode::IntentionShared,
+        LOCKED_INTENTION_EXCLUSIVE => Mode::IntentionExclusive,
+        LOCKED_SHARED_INTENTION_EXCLUSIVE => Mode::SharedIntentionExclusive,
         mode => return fault(format!("{mode} is no mode of a lock")),
     };
-    Ok(PreparedLock { page: PageId(line.page.get()), slot, exclusive })
+    Ok((name, mode))
+}
+
+fn decode_key(body: &mut Body<'_>) -> Result<KeyName, RecordFault> {
+    match KeyName::from_bytes(body.take()?) {
+        Some(key) => Ok(key),
+        None => fault("a lock on a key whose name no key has"),
+    }
 }

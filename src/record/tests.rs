@@ -1,10 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod prepare_records;
+mod trees;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::ids::SlotId;
+use crate::ids::locks::{GapName, KeyName, LockName, Mode};
 use crate::page::PageState;
 use crate::tables::TransactionState;
+use prepare_records::one_prepare;
 
 const PAGE: usize = 512;
 
@@ -81,17 +87,27 @@ fn end_checkpoint() -> impl Strategy<Value = LogRecord<'static>> {
     )
 }
 
+fn lock() -> impl Strategy<Value = (LockName, Mode)> {
+    let page = || any::<u64>().prop_map(PageId);
+    let key = || prop::collection::vec(any::<u8>(), 0..12).prop_map(|key| KeyName::of(&key));
+    let name = prop_oneof![
+        page().prop_map(LockName::PageExistence),
+        (page(), any::<u16>()).prop_map(|(page, slot)| LockName::Record(page, SlotId(slot))),
+        page().prop_map(LockName::Table),
+        (page(), key()).prop_map(|(root, key)| LockName::Key(root, key)),
+        (page(), key()).prop_map(|(root, key)| LockName::Gap(root, GapName::Before(key))),
+        page().prop_map(|root| LockName::Gap(root, GapName::End)),
+    ];
+    (name, prop::sample::select(&Mode::ALL[..]))
+}
+
 fn prepare() -> impl Strategy<Value = LogRecord<'static>> {
     static ID: [u8; MAX_GLOBAL_ID_BYTES] = [0xA5; MAX_GLOBAL_ID_BYTES];
-    let page = any::<u64>().prop_map(PageId);
-    let slot = prop::option::of(any::<u16>().prop_map(SlotId));
-    let lock = (page, slot, any::<bool>()).prop_map(|(page, slot, exclusive)| PreparedLock {
-        page,
-        slot,
-        exclusive,
+    let locks = prop::collection::vec(lock(), 0..60).prop_map(|mut locks| {
+        let fit = prepare_parts(ID.len(), &locks, max_record_bytes(PAGE))[0].len();
+        locks.truncate(fit);
+        locks
     });
-    let most = locks_per_prepare(ID.len(), max_record_bytes(PAGE));
-    let locks = prop::collection::vec(lock, 0..=most);
     let part = (0..5u32, 0..5u32).prop_map(|(part, behind)| (part, part + 1 + behind));
     (link(), some_lsn(), part, 1..=ID.len(), any::<bool>(), locks).prop_map(
         |(link, durable_lsn, (part, parts), id_bytes, frees_pages, locks)| {
@@ -122,6 +138,7 @@ fn any_record() -> impl Strategy<Value = LogRecord<'static>> {
                 undo: undo.map_or(Undo::RedoOnly, Undo::Physical),
             })
         ),
+        trees::any_record(),
         (link(), page(), maybe_lsn(), op(&BYTES), maybe_lsn()).prop_map(
             |(link, page, prev_page_lsn, op, undo_next_lsn)| {
                 LogRecord::Compensation(CompensationLogRecord {
@@ -231,71 +248,9 @@ fn what_has_no_outline_changes_no_page() {
             let mut bytes = bytes.clone();
             bytes[byte] = value;
             let changes = decode(&bytes)
-                .is_ok_and(|record| record.points_back(lsn(64)) && record.page_change().is_some());
+                .is_ok_and(|record| record.points_back(lsn(64)) && record.changes_pages());
             assert_eq!(outline(&bytes, lsn(64)).is_some(), changes, "{value} in byte {byte}");
         }
-    }
-}
-
-fn one_prepare() -> LogRecord<'static> {
-    let locks = vec![
-        PreparedLock { page: PageId(7), slot: None, exclusive: false },
-        PreparedLock { page: PageId(7), slot: Some(SlotId(3)), exclusive: true },
-    ];
-    LogRecord::Prepare(Prepare {
-        link: TransactionLink { txn: TxnId::FIRST, prev_lsn: Some(lsn(64)) },
-        durable_lsn: lsn(64),
-        part: 0,
-        parts: 1,
-        global_id: b"order 7",
-        frees_pages: false,
-        locks,
-    })
-}
-
-/// The bytes stand where `docs/format.md` says.
-#[test]
-fn a_prepare_record_byte_for_byte() {
-    let mut bytes = Vec::new();
-    let encoded = EncodedRecord::new(&one_prepare());
-    encoded.append_to(lsn(128), 1, &mut bytes);
-    assert_eq!((encoded.len(), prepare_bytes(7, 2)), (81, 81));
-    assert_eq!(bytes[8], 12, "the kind");
-    assert_eq!(bytes[28..36], 64u64.to_le_bytes(), "durable_lsn");
-    assert_eq!(bytes[36..50], [0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 7, 0]);
-    assert_eq!(&bytes[50..57], b"order 7");
-    assert_eq!(bytes[57..69], [7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "existence, shared");
-    assert_eq!(bytes[69..81], [7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 1, 1], "record, exclusive");
-}
-
-/// What no prepare record can say is refused, each by itself.
-#[test]
-fn a_prepare_record_that_says_nonsense_is_refused() {
-    let mut sound = Vec::new();
-    EncodedRecord::new(&one_prepare()).append_to(lsn(128), 1, &mut sound);
-    sound.truncate(81);
-    assert_eq!(decode(&sound).unwrap(), one_prepare());
-    let nonsense = [
-        (12, 0, "no transaction"),
-        (28, 0, "durable_lsn nil"),
-        (36, 1, "part 1 of 1"),
-        (40, 0, "no parts"),
-        (44, 1, "a lock too few"),
-        (44, 3, "a lock too many"),
-        (48, 0, "no global id"),
-        (48, 201, "a global id too long"),
-        (48, 8, "a global id that takes a byte of the locks"),
-        (65, 1, "the existence of a page with a slot"),
-        (79, 2, "a lock on nothing"),
-        (80, 2, "a lock in no mode"),
-    ];
-    for (at, byte, what) in nonsense {
-        let mut bytes = sound.clone();
-        bytes[at] = byte;
-        assert!(decode(&bytes).is_err(), "{what}");
-    }
-    for length in 28..sound.len() {
-        assert!(decode(&sound[..length]).is_err(), "cut to {length} bytes");
     }
 }
 
@@ -340,7 +295,7 @@ fn a_page_image_belongs_to_no_transaction_and_holds_an_image() {
     let image = PageOp::Image { head: &[2; 40], tail: &[] };
     let mut bytes = encoded(image);
     assert_eq!(bytes.len(), PAGE_IMAGE_FIELDS_BYTES + image.encoded_len());
-    assert_eq!(decode(&bytes).unwrap().page_change().unwrap().op, image);
+    assert_eq!(decode(&bytes).unwrap().page_changes().next().unwrap().op, image);
     bytes[12] = 1;
     assert!(decode(&bytes).is_err(), "it has a transaction");
     assert!(decode(&encoded(PageOp::RemoveSlot { slot: SlotId(0) })).is_err());
@@ -406,6 +361,7 @@ fn pointing(target: u64, odd: Option<(usize, u64)>) -> Vec<(LogRecord<'static>, 
             2,
         ),
         (LogRecord::PageImage(PageImage { page, prev_page_lsn: Some(at(0)), op }), 1),
+        (trees::structure_change(link, [at(1), at(2)]), 3),
     ]
 }
 
@@ -419,7 +375,7 @@ fn every_pointer_points_back() {
     }
     for pointer in 0..3 {
         for (record, pointers) in pointing(HERE - 8, Some((pointer, HERE))) {
-            if record.page_change().is_some() {
+            if record.changes_pages() && record.name() != "StructureChange" {
                 let (encoded, mut bytes) = (EncodedRecord::new(&record), Vec::new());
                 encoded.append_to(lsn(HERE), 1, &mut bytes);
                 let outlined = outline(&bytes[..encoded.len()], lsn(HERE)).is_some();
@@ -449,8 +405,13 @@ fn those_that_bear_witness_say_how_far_the_log_was_durable() {
 #[test]
 fn those_that_change_a_page_say_what_they_do_to_it() {
     for (record, _) in pointing(64, None) {
-        let changes = ["Update", "Compensation", "PageImage"].contains(&record.name());
-        assert_eq!(record.page_change().map(|change| change.page), changes.then_some(PageId(3)));
+        let pages: Vec<PageId> = record.page_changes().map(|change| change.page).collect();
+        match record.name() {
+            "Update" | "Compensation" | "PageImage" => assert_eq!(pages, [PageId(3)]),
+            "StructureChange" => assert_eq!(pages, [PageId(3), PageId(4)]),
+            _ => assert!(pages.is_empty(), "{record}"),
+        }
+        assert_eq!(record.change_of(PageId(3)).is_some(), record.changes_pages());
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::{
     BeginCheckpoint, Commit, CompensationLogRecord, EndCheckpoint, LogRecord, Prepare, Restart,
-    Undo, Update,
+    StructureChange, Undo, Update,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::{PageOp, PageState};
@@ -62,6 +62,7 @@ pub fn what_it_does(record: &LogRecord<'_>, names: &dyn Names) -> String {
         LogRecord::Restart(restart) => restart_words(restart, names),
         LogRecord::Filler => "fill the segment".into(),
         LogRecord::PageImage(image) => page_op_words(&image.op, image.page, names),
+        LogRecord::StructureChange(record) => structure_change_words(record, names),
     }
 }
 
@@ -82,15 +83,36 @@ pub fn page_op_words(op: &PageOp<'_>, page: PageId, names: &dyn Names) -> String
             let told = PageId(page.0.saturating_add(entry.into()));
             let state = match state {
                 PageState::FreePending(txn) => format!("being freed by {}", names.txn(txn)),
-                PageState::Free | PageState::Used => state.to_string(),
+                PageState::Free | PageState::Used | PageState::Catalog(_) => state.to_string(),
             };
             format!("note in space map {page}: {told} is {state}")
         }
+        PageOp::InsertAt { slot, bytes } => {
+            format!("insert {} before {page}.{slot}", counted(bytes.len(), "byte"))
+        }
+        PageOp::RemoveAt { slot } => format!("take {page}.{slot} out"),
+        PageOp::ReplaceAt { slot, bytes } => {
+            format!("replace {page}.{slot} by {}", counted(bytes.len(), "byte"))
+        }
+        PageOp::TruncateAt { slot } => format!("take {page}.{slot} and all behind it out"),
+        PageOp::Several { ops } => several_words(ops, page, names),
         PageOp::Format { kind } => format!("format {page} as {kind}"),
         PageOp::Image { head, tail } => {
             format!("image of {page}: {} and zeros", counted(head.len() + tail.len(), "byte"))
         }
     }
+}
+
+fn several_words(ops: &[u8], page: PageId, names: &dyn Names) -> String {
+    let words: Vec<_> = PageOp::each_of(ops).map(|op| page_op_words(&op, page, names)).collect();
+    words.join(", ")
+}
+
+fn structure_change_words(record: &StructureChange<'_>, names: &dyn Names) -> String {
+    let changes = record.changes.iter();
+    let words: Vec<_> =
+        changes.map(|change| page_op_words(&change.op, change.page, names)).collect();
+    format!("all or nothing: {}", words.join("; "))
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -102,6 +124,9 @@ fn update_words(update: &Update<'_>, names: &dyn Names) -> String {
     match update.undo {
         Undo::RedoOnly => words + " (redo only)",
         Undo::Physical(_) => words,
+        Undo::Key(undo) => {
+            format!("{words}; key \"{}\" of {}", undo.key.escape_ascii(), undo.tree)
+        }
     }
 }
 
@@ -113,7 +138,14 @@ fn compensation_words(clr: &CompensationLogRecord<'_>, names: &dyn Names) -> Str
         PageOp::RemoveSlot { .. } => "an insert",
         PageOp::ClearGhost { .. } => "a delete",
         PageOp::SetState { .. } => "a note",
-        PageOp::MarkGhost { .. } | PageOp::Format { .. } | PageOp::Image { .. } => "a change",
+        PageOp::MarkGhost { .. } => "an insert",
+        PageOp::Format { .. }
+        | PageOp::Image { .. }
+        | PageOp::InsertAt { .. }
+        | PageOp::RemoveAt { .. }
+        | PageOp::ReplaceAt { .. }
+        | PageOp::TruncateAt { .. }
+        | PageOp::Several { .. } => "a change",
     };
     format!(
         "CLR: undoes {undone}: {}, undo next {}",
@@ -168,9 +200,10 @@ fn restart_words(restart: &Restart, names: &dyn Names) -> String {
 mod tests {
     use super::*;
     use crate::ids::SlotId;
+    use crate::ids::locks::{LockName, Mode};
     use crate::page::PageKind;
     use crate::record::{
-        End, EpochStart, NestedTopActionEnd, PageImage, PreparedLock, Rollback, TransactionLink,
+        End, EpochStart, NestedTopActionEnd, PageImage, Rollback, TransactionLink,
     };
     use crate::tables::TransactionEntry;
 
@@ -253,7 +286,7 @@ mod tests {
 
     #[test]
     fn what_a_transaction_does_is_told() {
-        let lock = PreparedLock { page: PAGE, slot: None, exclusive: true };
+        let lock = (LockName::PageExistence(PAGE), Mode::Exclusive);
         let prepare = Prepare {
             link: link(),
             durable_lsn: lsn(500),

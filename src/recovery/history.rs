@@ -33,12 +33,14 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Observers, SkipReason};
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::{Found, Log, LogWalk};
-use crate::record::{LogRecord, PageChange, PlainNames, page_op_words};
+use crate::record::{LogRecord, MOST_CHANGES, PageChange, PlainNames, page_op_words};
 use crate::sync::{AtomicBool, Ordering};
 use crate::tables::{DirtyPageTable, part_of};
 
 /// Records looked for, and their pages looked up, at once.
 const BATCH_RECORDS: usize = 16;
+/// Changes found at once, at most: the last record may be one of several.
+const MOST_FOUND: usize = BATCH_RECORDS + MOST_CHANGES;
 /// Frames that a thread needs at least.
 const FRAMES_PER_THREAD: usize = 4;
 /// The next page of a run lies no further than this behind the one before.
@@ -198,7 +200,7 @@ impl Part<'_> {
         let History { log, pool, from, end, .. } = *self.history;
         let mut walk = LogWalk::new(log.segments(), log.epochs(), from, end);
         let mut pages = HeldPages::new(pool, &self.dirty_pages, self.threads);
-        let (mut found, mut done) = (Vec::with_capacity(BATCH_RECORDS), Repeated::default());
+        let (mut found, mut done) = (Vec::with_capacity(MOST_FOUND), Repeated::default());
         let mine = |page| part_of(page, self.threads) == self.index;
         let mut more = true;
         while more && !self.stop.load(Ordering::Relaxed) {
@@ -220,7 +222,7 @@ impl Part<'_> {
         pages: &mut HeldPages<'_>,
         done: &mut Repeated,
     ) -> Result<()> {
-        let mut changes = [None; BATCH_RECORDS];
+        let mut changes = [None; MOST_FOUND];
         pages.look_up(found);
         for (nth, found) in found.iter().enumerate() {
             if pages.skips(nth, found.lsn).is_none() {

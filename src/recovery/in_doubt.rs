@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, TxnId};
+use crate::lock::{LockName, Mode};
 use crate::log::{Epochs, Segments, read_record};
-use crate::record::{LogRecord, PreparedLock};
+use crate::record::LogRecord;
 use crate::tables::{TransactionEntry, TransactionState, TransactionTable};
 
 /// A transaction that the log leaves in doubt.
@@ -17,7 +18,7 @@ pub struct InDoubt {
     pub entry: TransactionEntry,
     pub global_id: Vec<u8>,
     /// In the order in which they were granted.
-    pub locks: Vec<PreparedLock>,
+    pub locks: Vec<(LockName, Mode)>,
 }
 
 /// Where the log before its end is read.
@@ -55,7 +56,7 @@ impl LogBefore<'_> {
 
     /// Reads the parts of a prepare record, from the last one backwards.
     fn read(&self, txn: TxnId, entry: TransactionEntry) -> Result<InDoubt> {
-        let mut shares: Vec<Vec<PreparedLock>> = Vec::new();
+        let mut shares: Vec<Vec<(LockName, Mode)>> = Vec::new();
         let mut global_id: Option<Vec<u8>> = None;
         let (mut next, mut left) = (entry.last_lsn, None);
         while left != Some(0) {
@@ -96,18 +97,22 @@ impl LogBefore<'_> {
         Ok(())
     }
 
-    /// Two transactions held no lock both, unless both held it shared, and one names none twice.
+    /// Two transactions held a lock both only in modes that are compatible, and one names none twice.
     fn check_locks(&self, all: &[InDoubt]) -> Result<()> {
-        let mut seen = BTreeMap::new();
+        // Who named it last, and the supremum of all: what conflicts with one of them conflicts with it.
+        let mut seen: BTreeMap<LockName, (TxnId, Mode)> = BTreeMap::new();
         for in_doubt in all {
-            for lock in &in_doubt.locks {
-                let before = seen.insert((lock.page, lock.slot), (in_doubt.txn, lock.exclusive));
-                let Some((other, exclusive)) = before else { continue };
-                if other == in_doubt.txn || exclusive || lock.exclusive {
-                    let found = format!("one on {} that {other} holds", lock.page);
-                    let expected = "a lock that can be held";
-                    return Err(self.contradiction(in_doubt.entry.last_lsn, expected, found));
+            for (name, mode) in &in_doubt.locks {
+                let (mut own, before) = (*mode, seen.get(name));
+                if let Some((other, held)) = before {
+                    if *other == in_doubt.txn || !held.is_compatible_with(*mode) {
+                        let found = format!("{name} ({mode}), which {other} holds ({held})");
+                        let expected = "a lock that can be held";
+                        return Err(self.contradiction(in_doubt.entry.last_lsn, expected, found));
+                    }
+                    own = held.supremum(*mode);
                 }
+                seen.insert(*name, (in_doubt.txn, own));
             }
         }
         Ok(())

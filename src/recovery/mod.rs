@@ -64,7 +64,7 @@ use crate::event::{Event, Observers};
 use crate::log::ControlFile;
 use crate::space::{PendingFrees, SpaceMap, pending_frees};
 use crate::sync::Arc;
-use crate::txn::TransactionManager;
+use crate::txn::{LogicalUndo, TransactionManager};
 
 /// The parts of a running engine.
 pub struct Engine {
@@ -76,7 +76,7 @@ pub struct Engine {
     pub checkpointer: Checkpointer,
 }
 
-/// Recovers a database and opens it.
+/// Recovers a database and opens it. Undo finds the cells of trees with `cells`.
 ///
 /// # Errors
 /// [`crate::Error::Corrupt`] when log or pages are damaged; those of the disk. It is always safe to
@@ -85,6 +85,7 @@ pub fn restart(
     disk: Arc<dyn Disk>,
     control: ControlFile,
     config: &Config,
+    cells: Arc<dyn LogicalUndo>,
     observers: &Observers,
 ) -> Result<(Engine, RestartReport)> {
     let began = Instant::now();
@@ -97,8 +98,9 @@ pub fn restart(
     };
     let analysis = Analysis::run(disk, control, config, observers)?;
     let redo = analysis.make_durable()?;
-    let undo = redo.run()?;
+    let undo = redo.run(cells)?;
     let (engine, mut report) = undo.run()?;
+    engine.transactions.locks().set_timeout(config.lock_timeout);
     let log = engine.transactions.log();
     if log.is_short_of_room() {
         // On a full disk only truncating the log makes room, and dirty pages hold it back.

@@ -16,6 +16,7 @@ use crate::event::{Event, Observers};
 use crate::ids::Lsn;
 use crate::log::{ControlFile, Epochs, Log, LogPosition, Segments};
 use crate::sync::{Arc, Mutex};
+use crate::txn::LogicalUndo;
 
 /// What the second phase works on; everything it reads is durable.
 pub struct Redo {
@@ -110,7 +111,7 @@ impl Redo {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when a page does not fit the log; those of the disk.
-    pub fn run(self) -> Result<UndoLosers> {
+    pub fn run(self, cells: Arc<dyn LogicalUndo>) -> Result<UndoLosers> {
         let began = Instant::now();
         let mut from = self.tables.dirty_pages.redo_lsn();
         if self.config.broken.is(Sabotage::RedoFromCheckpoint) {
@@ -135,7 +136,7 @@ impl Redo {
             pages_repaired,
             duration,
         };
-        UndoLosers::begin(self, report)
+        UndoLosers::begin(self, report, cells)
     }
 
     fn repeat_history(&self, from: Lsn) -> Result<Repeated> {

@@ -101,17 +101,20 @@ impl Rebuilt {
 
     /// Takes in any other record.
     pub fn read(&mut self, lsn: Lsn, record: &LogRecord<'_>) -> Result<(), Contradiction> {
-        if record.page_change().is_some() {
+        let several = matches!(record, LogRecord::StructureChange(_));
+        if record.changes_pages() && !several {
             return Err("a change without an outline");
         }
         if let Some(link) = record.link() {
             let undo_next_lsn = match record {
+                LogRecord::StructureChange(_) => Some(Some(lsn)),
                 LogRecord::NestedTopActionEnd(record) => Some(record.undo_next_lsn),
                 // These change nothing; undo finds its way from the record before.
                 _ => None,
             };
             self.read_link(lsn, link, undo_next_lsn, state_after(record))?;
         }
+        record.page_changes().for_each(|change| self.dirtied(change.page, lsn));
         match record {
             LogRecord::End(end) => {
                 self.transactions.remove(end.link.txn);

@@ -17,7 +17,7 @@ use crate::record::{EncodedRecord, LogRecord, Restart};
 use crate::space::{PendingFrees, SpaceMap, pending_frees};
 use crate::sync::Arc;
 use crate::tables::{TransactionEntry, TransactionState};
-use crate::txn::{Transaction, TransactionManager};
+use crate::txn::{LogicalUndo, Transaction, TransactionManager};
 
 /// What the third phase works on: history is repeated.
 pub struct UndoLosers {
@@ -32,7 +32,11 @@ pub struct UndoLosers {
 
 impl UndoLosers {
     /// Begins the new run: its restart record is the first of its epoch.
-    pub(super) fn begin(redo: Redo, redo_report: RedoReport) -> Result<Self> {
+    pub(super) fn begin(
+        redo: Redo,
+        redo_report: RedoReport,
+        cells: Arc<dyn LogicalUndo>,
+    ) -> Result<Self> {
         let Redo {
             control, log, pool, tables, in_doubt, observers, end, analysis, durable, ..
         } = redo;
@@ -66,10 +70,10 @@ impl UndoLosers {
             checkpoint_lsn: restart_lsn,
             duration: Duration::ZERO,
         };
-        let next = tables.next_txn;
+        let (next, told) = (tables.next_txn, observers.clone());
         let space = SpaceMap::new(Arc::clone(&pool));
-        let transactions =
-            Arc::new(TransactionManager::new(Arc::clone(&log), pool, next, observers.clone()));
+        let transactions = TransactionManager::new(Arc::clone(&log), pool, next, cells, told);
+        let transactions = Arc::new(transactions);
         let checkpointer =
             Checkpointer::new(log, Arc::clone(&transactions), control, observers.clone());
         Ok(Self { transactions, space, checkpointer, tables, in_doubt, observers, report })

@@ -12,11 +12,12 @@
 //!   told to end before one is waited for.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 
 use super::statement::Action;
-use crate::db::{Db, Transaction};
+use crate::db::{Db, Table, Transaction};
 use crate::error::{Error, Result};
 use crate::ids::{PageId, SlotId, TxnId};
 use crate::txn::{CommitTicket, Savepoint};
@@ -31,16 +32,24 @@ pub enum Outcome {
     Record(PageId, SlotId),
     /// A record was read; `None` if there is none.
     Bytes(Option<Vec<u8>>),
+    /// The value of a key was read; `None` if there is no such key.
+    Value(Option<Vec<u8>>),
+    /// A key was deleted, if it was there.
+    Deleted(bool),
+    /// Keys with their values.
+    Pairs(Vec<(Vec<u8>, Vec<u8>)>),
     /// It has committed, and nobody waited for that.
     Deferred(CommitTicket),
 }
 
 type Reply = Result<Outcome>;
+/// What is to be done, and the table that it is done to, if it is.
+type Order = (Action, Option<Table>);
 
 /// A transaction under way.
 pub struct Actor {
     id: TxnId,
-    orders: Option<Sender<Action>>,
+    orders: Option<Sender<Order>>,
     replies: Receiver<Reply>,
     thread: Option<JoinHandle<()>>,
     is_waiting: bool,
@@ -93,11 +102,11 @@ impl Actor {
     }
 
     /// Gives an order; [`Actor::settle`] tells what comes of it.
-    pub fn order(&mut self, action: Action) {
+    pub fn order(&mut self, action: Action, table: Option<Table>) {
         self.order = Some(action.clone());
         if let Some(orders) = &self.orders {
             // A thread that has ended has said why.
-            let _ = orders.send(action);
+            let _ = orders.send((action, table));
         }
     }
 
@@ -157,7 +166,7 @@ enum Last {
     Alone,
 }
 
-fn run(mut txn: Transaction, orders: &Receiver<Action>, replies: &Sender<Reply>) {
+fn run(mut txn: Transaction, orders: &Receiver<Order>, replies: &Sender<Reply>) {
     let mut savepoints = BTreeMap::new();
     let outcome = loop {
         match serve(&mut txn, &mut savepoints, orders, replies) {
@@ -181,10 +190,10 @@ type Savepoints = BTreeMap<String, Savepoint>;
 fn serve(
     txn: &mut Transaction,
     savepoints: &mut Savepoints,
-    orders: &Receiver<Action>,
+    orders: &Receiver<Order>,
     replies: &Sender<Reply>,
 ) -> Last {
-    while let Ok(action) = orders.recv() {
+    while let Ok((action, table)) = orders.recv() {
         let reply = match action {
             Action::Commit { deferred } => return Last::Commit { deferred },
             Action::Rollback => return Last::Rollback,
@@ -196,7 +205,7 @@ fn serve(
                 Ok(None) => continue,
                 Err(error) => Err(error),
             },
-            other => act(txn, savepoints, other),
+            other => act(txn, savepoints, other, table.as_ref()),
         };
         if replies.send(reply).is_err() {
             break;
@@ -209,7 +218,7 @@ fn serve(
 fn nested(
     txn: &mut Transaction,
     savepoints: &mut Savepoints,
-    orders: &Receiver<Action>,
+    orders: &Receiver<Order>,
     replies: &Sender<Reply>,
 ) -> Result<Option<Last>> {
     let mut action = txn.nested_top_action()?;
@@ -223,7 +232,15 @@ fn nested(
     Ok(None)
 }
 
-fn act(txn: &mut Transaction, savepoints: &mut Savepoints, action: Action) -> Reply {
+fn act(
+    txn: &mut Transaction,
+    savepoints: &mut Savepoints,
+    action: Action,
+    table: Option<&Table>,
+) -> Reply {
+    if let Some(table) = table {
+        return act_on(txn, table, action);
+    }
     Ok(match action {
         Action::Read(page, slot) => Outcome::Bytes(txn.read_record(page, slot)?),
         Action::Write(page, slot, offset, text) => {
@@ -253,5 +270,29 @@ fn act(txn: &mut Transaction, savepoints: &mut Savepoints, action: Action) -> Re
             Outcome::Done
         }
         other => unreachable!("{other:?} is the session's or the caller's to do"),
+    })
+}
+
+/// What is done to a table.
+fn act_on(txn: &mut Transaction, table: &Table, action: Action) -> Reply {
+    Ok(match action {
+        Action::Put(_, key, value) => {
+            txn.put(table, key.as_bytes(), value.as_bytes())?;
+            Outcome::Done
+        }
+        Action::Get(_, key) => Outcome::Value(txn.get(table, key.as_bytes())?),
+        Action::DeleteKey(_, key) => Outcome::Deleted(txn.delete(table, key.as_bytes())?),
+        Action::Scan(range) => {
+            let bound = |key: Option<String>, of: fn(Vec<u8>) -> Bound<Vec<u8>>| {
+                key.map_or(Bound::Unbounded, |key| of(key.into_bytes()))
+            };
+            let keys = (bound(range.from, Bound::Included), bound(range.to, Bound::Excluded));
+            let scan = txn.scan(table, keys)?;
+            Outcome::Pairs(match range.backwards {
+                true => scan.rev().collect::<Result<_>>()?,
+                false => scan.collect::<Result<_>>()?,
+            })
+        }
+        other => unreachable!("{other:?} is done to no table"),
     })
 }

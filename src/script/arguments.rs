@@ -73,6 +73,16 @@ impl<'l> Arguments<'l> {
         self.next().map(|word| word.text.clone())
     }
 
+    /// How many words without a key are left.
+    pub fn words(&self) -> usize {
+        self.left.iter().filter(|argument| argument.key.is_none()).count()
+    }
+
+    /// `key=WORD`, whatever it is, where none need be.
+    pub fn keyed_text(&mut self, key: &str) -> Option<String> {
+        self.keyed(key).map(|word| word.text.clone())
+    }
+
     /// A number without a key.
     pub fn positional_number<T: FromStr>(&mut self, what: &str) -> Parsed<T> {
         let word = self.needed(what)?;

@@ -264,6 +264,8 @@ impl Session {
                 _ => {}
             }
         }
+        // A structure change is redone page by page.
+        redone.dedup();
         let dirty = dirty.iter().map(|(page, lsn)| format!("{page}:{}", self.names.lsn(*lsn)));
         let analysis = &report.analysis;
         format!(

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::forged::{Forged, ForgedEntry};
 use super::session::{Session, refused};
-use super::statement::{Forged, ForgedEntry};
 use crate::buffer::PAGES_FILE;
 use crate::disk::SimDisk;
 use crate::error::{Error, Result};

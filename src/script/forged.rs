@@ -1,9 +1,52 @@
 //! `log`: a record written by hand, as a line says it.
 
 use super::arguments::{Arguments, page};
-use super::statement::{Forged, ForgedEntry};
 use super::syntax::SyntaxError;
+use crate::ids::PageId;
 use crate::tables::TransactionState;
+
+/// A log record written by hand. Records are meant by number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Forged {
+    /// `update`: the transaction changes its own record on the page.
+    Update(String, PageId),
+    /// `clr`: the transaction's latest update that is not compensated is undone.
+    Compensation(String, PageId, Option<usize>),
+    /// `free`: the transaction frees a page.
+    Free(String, PageId),
+    /// `freed`: after its commit the page is free.
+    Freed(String, PageId),
+    /// `commit`.
+    Commit(String),
+    /// `rollback`.
+    Rollback(String),
+    /// `end`.
+    End(String),
+    /// `begin_checkpoint`.
+    BeginCheckpoint,
+    /// `end_checkpoint`: after which the master record points at the checkpoint.
+    EndCheckpoint {
+        /// Number of the begin record.
+        begin: usize,
+        /// The dirty page table.
+        dirty: Vec<(PageId, usize)>,
+        /// The transaction table: state, first, last and next record to undo.
+        txns: Vec<ForgedEntry>,
+    },
+}
+
+/// A line of a transaction table written by hand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ForgedEntry {
+    /// The transaction.
+    pub txn: String,
+    /// Where it stands.
+    pub state: TransactionState,
+    /// Number of its latest record.
+    pub last: Option<usize>,
+    /// Number of the next record to undo.
+    pub undo_next: Option<usize>,
+}
 
 /// What kinds there are.
 const KINDS: [&str; 9] = [

@@ -41,14 +41,17 @@ mod settings;
 mod show;
 mod statement;
 mod syntax;
+mod tables;
+mod told;
 mod transactions;
 mod vocabulary;
 
 pub use blocks::{Block, Difference, Script, ScriptError, Verdict};
+pub use forged::{Forged, ForgedEntry};
 pub use session::{Performed, Session};
 pub use statement::{
-    Action, Command, Crash, FaultKind, Forged, ForgedEntry, Half, Keep, Place, Setting, Statement,
-    View,
+    Action, Command, Crash, FaultKind, Half, Keep, Place, Setting, Statement, View,
 };
 pub use syntax::{SyntaxError, text};
+pub use tables::Range;
 pub use vocabulary::{Entry, VOCABULARY, find, most_like};

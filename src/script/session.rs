@@ -240,7 +240,10 @@ impl Session {
             },
             Command::Force => self.db()?.force_log().map(drop).map(quiet),
             Command::Step => self.db()?.step().map(drop).map(quiet),
-            Command::Show(view) => self.show(*view),
+            Command::Show(view) => self.show(view),
+            Command::MakeTable(name) => self.make_table(name).map(quiet),
+            Command::DropTable(name) => self.drop_table(name).map(quiet),
+            Command::VerifyTables => self.verify_tables(),
             Command::Trace(on) => {
                 self.trace = *on;
                 Ok(String::new())

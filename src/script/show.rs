@@ -2,11 +2,13 @@
 
 use super::session::Session;
 use super::statement::View;
+use super::told::{self, PartOf};
+use crate::db::Db;
 use crate::error::Result;
 use crate::event::Event;
-use crate::ids::{Lsn, PageId};
-use crate::page::{self, PageKind, PageOp, PageState, SlotState, space_map};
-use crate::record::{EndCheckpoint, LogRecord, Names as _, PageChange};
+use crate::ids::{Lsn, PageId, TxnId};
+use crate::page::{self, PageKind, PageState, SlotState, space_map};
+use crate::record::{EndCheckpoint, LogRecord, Names as _, Undo, Update};
 use crate::tables::TransactionEntry;
 
 impl Session {
@@ -19,8 +21,9 @@ impl Session {
         records.retain(|lsn| mark.is_none_or(|mark| *lsn >= mark));
         for event in events.iter().skip(self.events_seen) {
             match event {
-                Event::Appended { lsn, .. } if mark.is_none_or(|mark| *lsn >= mark) => {
+                Event::Appended { lsn, txn, .. } if mark.is_none_or(|mark| *lsn >= mark) => {
                     records.push(*lsn);
+                    self.highest_txn = self.highest_txn.max(txn.map_or(0, TxnId::get));
                 }
                 Event::LogEndFound { end, .. } => records.retain(|lsn| lsn < end),
                 _ => {}
@@ -40,15 +43,28 @@ impl Session {
         self.events_seen = 0;
     }
 
-    pub(super) fn show(&mut self, view: View) -> Result<String> {
+    pub(super) fn show(&mut self, view: &View) -> Result<String> {
         self.renumber();
-        if view == View::Control {
-            return self.control();
-        }
+        let lines = match view {
+            View::Control => return self.control(),
+            View::Log(from) => self.log(*from)?,
+            View::Space => self.space()?,
+            View::Page(page) => self.page(*page)?,
+            View::Tables => self.tables()?,
+            View::Table(name) => self.cells(name)?,
+            View::Tree(name) => self.nodes(name)?,
+            View::Dirty | View::Transactions | View::Locks | View::Durable => {
+                self.show_memory(view)?
+            }
+        };
+        Ok(lines.into_iter().map(|line| line + "\n").collect())
+    }
+
+    /// What is in no file.
+    fn show_memory(&mut self, view: &View) -> Result<Vec<String>> {
         let db = self.db()?;
         let names = &self.names;
-        let lines: Vec<String> = match view {
-            View::Log(from) => self.log(from)?,
+        Ok(match view {
             View::Dirty => {
                 let table = db.dirty_page_table();
                 table
@@ -75,15 +91,11 @@ impl Session {
                 };
                 db.locks().iter().map(line).collect()
             }
-            View::Space => self.space()?,
-            View::Page(page) => self.page(page)?,
-            View::Durable => {
+            _ => {
                 let (durable, end) = (db.stats().flushed_lsn, db.stats().end_lsn);
                 vec![format!("durable before {} of {}", names.lsn(durable), names.lsn(end))]
             }
-            View::Control => Vec::new(),
-        };
-        Ok(lines.into_iter().map(|line| line + "\n").collect())
+        })
     }
 
     fn transaction(&self, name: &str, entry: &TransactionEntry) -> String {
@@ -122,7 +134,7 @@ impl Session {
                 Some(PageState::FreePending(txn)) => {
                     format!("being freed by {}", self.names.txn(txn))
                 }
-                Some(PageState::Used) => "used".to_owned(),
+                Some(PageState::Used | PageState::Catalog(_)) => "used".to_owned(),
                 Some(PageState::Free) | None => "free".to_owned(),
             };
             match runs.last_mut() {
@@ -141,14 +153,9 @@ impl Session {
         let db = self.db()?;
         let guard = db.fix_page(page)?;
         let kind = page::kind(guard.bytes());
-        let name = match kind {
-            Some(PageKind::Slotted) => "slotted",
-            Some(PageKind::SpaceMap) => "space map",
-            _ => "unformatted",
-        };
         let mut lines =
-            vec![format!("{page} page_lsn={} {name}", self.names.lsn_or_nil(guard.page_lsn()))];
-        if kind == Some(PageKind::Slotted) {
+            vec![told::page_heading(page, guard.page_lsn(), guard.bytes(), &self.names)];
+        if kind.is_some_and(PageKind::has_slots) {
             for (slot, state, bytes) in page::slots(guard.bytes()) {
                 lines.push(match state {
                     SlotState::Free => format!("{page}.{slot} free"),
@@ -175,21 +182,34 @@ impl Session {
                 }
                 Err(error) => return Err(error),
             };
-            lines.push(format!("#{number} {}", self.record(&bytes.record(), db.stats().page_size)));
+            let record = bytes.record();
+            let key = self.key_of(&db, &record);
+            let line = self.record(&record, db.stats().page_size, key.as_deref());
+            lines.push(format!("#{number} {line}"));
         }
         Ok(lines)
     }
 
     /// A record in a line, with the names of this script.
-    fn record(&self, record: &LogRecord<'_>, page_size: usize) -> String {
+    fn record(&self, record: &LogRecord<'_>, page_size: usize, key: Option<&[u8]>) -> String {
         let nil = |lsn: Option<Lsn>| self.names.lsn_or_nil(lsn);
         let owner = record.link().map(|link| self.names.txn(link.txn) + " ").unwrap_or_default();
         let prev = record.link().map(|link| format!(" prev={}", nil(link.prev_lsn)));
         let prev = prev.unwrap_or_default();
-        let change = record.page_change().map(|change| self.change(&change, page_size));
-        let change = change.unwrap_or_default();
+        let part_of = match (record, key) {
+            (LogRecord::StructureChange(_), _) => PartOf::Structure,
+            (_, Some(key)) => PartOf::Cell(key),
+            (_, None) => PartOf::Nothing,
+        };
+        let changes: Vec<_> = record
+            .page_changes()
+            .map(|change| told::change(&self.names, &change, page_size, part_of))
+            .collect();
+        let change = changes.join(", ");
         match record {
-            LogRecord::Update(_) => format!("{owner}Update {change}{prev}"),
+            LogRecord::Update(_) | LogRecord::StructureChange(_) => {
+                format!("{owner}{} {change}{prev}", record.name())
+            }
             LogRecord::Compensation(clr) => {
                 format!("{owner}CLR {change}{prev} undo_next={}", nil(clr.undo_next_lsn))
             }
@@ -224,29 +244,32 @@ impl Session {
         )
     }
 
-    /// Which record of which page, and what becomes of it unless bytes of it are overwritten.
-    fn change(&self, change: &PageChange<'_>, page_size: usize) -> String {
-        let page = change.page;
-        match change.op {
-            PageOp::Patch { slot, .. } => format!("{page}.{slot}"),
-            PageOp::InsertSlot { slot, .. } => format!("{page}.{slot} insert"),
-            PageOp::RemoveSlot { slot } => format!("{page}.{slot} remove"),
-            PageOp::MarkGhost { slot } => format!("{page}.{slot} delete"),
-            PageOp::ClearGhost { slot } => format!("{page}.{slot} undelete"),
-            PageOp::SetState { entry, state } => {
-                let (map, _) = space_map::locate(page, page_size);
-                let of = PageId(map.0.saturating_add(entry.into()));
-                let state = match state {
-                    PageState::Free => "free".to_owned(),
-                    PageState::Used => "used".to_owned(),
-                    PageState::FreePending(txn) => {
-                        format!("being_freed_by_{}", self.names.txn(txn))
-                    }
-                };
-                format!("{page} {of}={state}")
+    /// The key of the cell that a record changes, if it changes one. A compensation record does not say: the record
+    /// that it undoes does.
+    fn key_of(&self, db: &Db, record: &LogRecord<'_>) -> Option<Vec<u8>> {
+        let key = |update: &Update<'_>| match update.undo {
+            Undo::Key(undo) => Some(undo.key.to_vec()),
+            Undo::RedoOnly | Undo::Physical(_) => None,
+        };
+        let clr = match record {
+            LogRecord::Update(update) => return key(update),
+            LogRecord::Compensation(clr) => clr,
+            _ => return None,
+        };
+        let mut next = clr.link.prev_lsn;
+        while let Some(lsn) = next {
+            let bytes = db.read_log(lsn).ok()?;
+            let before = bytes.record();
+            match &before {
+                LogRecord::Update(update)
+                    if update.undo != Undo::RedoOnly
+                        && update.link.prev_lsn == clr.undo_next_lsn =>
+                {
+                    return key(update);
+                }
+                _ => next = before.undo_goes_on_at(),
             }
-            PageOp::Format { .. } => format!("{page} format"),
-            PageOp::Image { .. } => format!("{page}"),
         }
+        None
     }
 }

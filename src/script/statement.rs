@@ -3,11 +3,12 @@
 use std::ops::RangeInclusive;
 
 use super::arguments::Arguments;
+use super::forged::Forged;
 use super::syntax::{Line, SyntaxError, shown};
+use super::tables::Range;
 use super::vocabulary;
 use crate::config::{LogBlock, TornPageProtection};
 use crate::ids::{PageId, SlotId};
-use crate::tables::TransactionState;
 
 /// A statement with what stands around it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,6 +114,12 @@ pub enum Command {
     DropCache,
     /// `log`.
     Log(Forged),
+    /// `table`.
+    MakeTable(String),
+    /// `drop`.
+    DropTable(String),
+    /// `verify tables`.
+    VerifyTables,
     /// `help`.
     Help(Option<String>),
 }
@@ -130,6 +137,14 @@ pub enum Action {
     Insert(PageId, String),
     /// `delete`.
     Delete(PageId, SlotId),
+    /// `put`.
+    Put(String, String, String),
+    /// `get`.
+    Get(String, String),
+    /// `delete` of a key.
+    DeleteKey(String, String),
+    /// `scan`.
+    Scan(Range),
     /// `allocate`.
     Allocate,
     /// `free`.
@@ -153,6 +168,18 @@ pub enum Action {
     },
     /// `prepare`.
     Prepare(String),
+}
+
+impl Action {
+    /// The table that it works on.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        match self {
+            Self::Put(table, ..) | Self::Get(table, _) | Self::DeleteKey(table, _) => Some(table),
+            Self::Scan(range) => Some(&range.table),
+            _ => None,
+        }
+    }
 }
 
 /// A setting of `options`.
@@ -184,7 +211,7 @@ pub enum Half {
 }
 
 /// What is shown.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum View {
     /// The log, from a record on.
     Log(usize),
@@ -202,6 +229,12 @@ pub enum View {
     Control,
     /// How far the log is durable.
     Durable,
+    /// The tables.
+    Tables,
+    /// The cells of a table.
+    Table(String),
+    /// The nodes of a table's tree.
+    Tree(String),
 }
 
 /// What survives when the power fails.
@@ -244,49 +277,6 @@ pub enum Place {
     Page(PageId),
     /// In a log record, by its number.
     Record(usize),
-}
-
-/// A log record written by hand. Records are meant by number.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Forged {
-    /// `update`: the transaction changes its own record on the page.
-    Update(String, PageId),
-    /// `clr`: the transaction's latest update that is not compensated is undone.
-    Compensation(String, PageId, Option<usize>),
-    /// `free`: the transaction frees a page.
-    Free(String, PageId),
-    /// `freed`: after its commit the page is free.
-    Freed(String, PageId),
-    /// `commit`.
-    Commit(String),
-    /// `rollback`.
-    Rollback(String),
-    /// `end`.
-    End(String),
-    /// `begin_checkpoint`.
-    BeginCheckpoint,
-    /// `end_checkpoint`: after which the master record points at the checkpoint.
-    EndCheckpoint {
-        /// Number of the begin record.
-        begin: usize,
-        /// The dirty page table.
-        dirty: Vec<(PageId, usize)>,
-        /// The transaction table: state, first, last and next record to undo.
-        txns: Vec<ForgedEntry>,
-    },
-}
-
-/// A line of a transaction table written by hand.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ForgedEntry {
-    /// The transaction.
-    pub txn: String,
-    /// Where it stands.
-    pub state: TransactionState,
-    /// Number of its latest record.
-    pub last: Option<usize>,
-    /// Number of the next record to undo.
-    pub undo_next: Option<usize>,
 }
 
 impl Statement {
@@ -371,6 +361,9 @@ fn command(line: &Line, rest: &mut Arguments<'_>) -> Result<Command, SyntaxError
         "capacity" => Command::Capacity(rest.bytes_or_none()?),
         "drop_cache" => Command::DropCache,
         "log" => Command::Log(super::forged::parse(rest)?),
+        "table" => Command::MakeTable(rest.text("a name")?),
+        "drop" => Command::DropTable(rest.text("a table")?),
+        "verify" => rest.choice("tables", &[("tables", Command::VerifyTables)])?,
         "help" => Command::Help(rest.optional_text()),
         _ => Command::Transaction(action(line, rest)?),
     })
@@ -388,6 +381,13 @@ fn action(line: &Line, rest: &mut Arguments<'_>) -> Result<Action, SyntaxError> 
             Action::Write(page, slot, rest.positional_number("an offset")?, rest.text("a text")?)
         }
         "insert" => Action::Insert(rest.page()?, rest.text("a text")?),
+        "put" => Action::Put(rest.text("a table")?, rest.text("a key")?, rest.text("a value")?),
+        "get" => Action::Get(rest.text("a table")?, rest.text("a key")?),
+        "scan" => Action::Scan(Range::parse(rest)?),
+        // A record is one word, a table and a key are two.
+        "delete" if rest.words() > 1 => {
+            Action::DeleteKey(rest.text("a table")?, rest.text("a key")?)
+        }
         "delete" => {
             let (page, slot) = rest.record()?;
             Action::Delete(page, slot)
@@ -449,11 +449,16 @@ fn view(rest: &mut Arguments<'_>) -> Result<View, SyntaxError> {
         ("page", View::Page(PageId(0))),
         ("control", View::Control),
         ("durable", View::Durable),
+        ("tables", View::Tables),
+        ("table", View::Table(String::new())),
+        ("tree", View::Tree(String::new())),
     ];
-    let what = "log, dirty, txns, locks, space, page, control or durable";
+    let what = "log, dirty, txns, locks, space, page, control, durable, tables, table or tree";
     Ok(match rest.choice(what, &views)? {
         View::Log(_) => View::Log(rest.optional_number("from")?.unwrap_or(0)),
         View::Page(_) => View::Page(rest.page()?),
+        View::Table(_) => View::Table(rest.text("a table")?),
+        View::Tree(_) => View::Tree(rest.text("a table")?),
         view => view,
     })
 }

@@ -3,6 +3,7 @@
 use super::actor::{Actor, Outcome};
 use super::session::{Session, refused};
 use super::statement::Action;
+use super::told::pair;
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{PageId, SlotId, TxnId};
@@ -63,6 +64,7 @@ impl Session {
             other => other.clone(),
         };
         let db = self.db()?;
+        let table = action.table().map(|name| self.table(name)).transpose()?;
         let Some(actor) = self.actor(name) else { return refused(format!("{name} is gone")) };
         if actor.is_waiting() {
             return refused(format!("{name} waits for a lock"));
@@ -70,7 +72,7 @@ impl Session {
         if actor.is_nested() && matches!(action, Action::Commit { .. } | Action::Prepare(_)) {
             return refused("a nested top action is under way: `nested end` comes first");
         }
-        actor.order(action.clone());
+        actor.order(action.clone(), table);
         let id = actor.id();
         let Some(reply) = actor.settle(&db) else {
             return Ok(format!("waits for {}\n", self.holders(&db, id)));
@@ -107,8 +109,17 @@ impl Session {
             Outcome::Done => String::new(),
             Outcome::Page(page) => format!("{page}\n"),
             Outcome::Record(page, slot) => format!("{page}.{slot}\n"),
-            Outcome::Bytes(Some(bytes)) => format!("\"{}\"\n", bytes.escape_ascii()),
+            Outcome::Bytes(Some(bytes)) | Outcome::Value(Some(bytes)) => {
+                format!("\"{}\"\n", bytes.escape_ascii())
+            }
             Outcome::Bytes(None) => "no record\n".to_owned(),
+            Outcome::Deleted(true) => String::new(),
+            Outcome::Deleted(false) | Outcome::Value(None) => "no such key\n".to_owned(),
+            Outcome::Pairs(pairs) if pairs.is_empty() => "no keys\n".to_owned(),
+            Outcome::Pairs(pairs) => {
+                let line = |(key, value): &(Vec<u8>, Vec<u8>)| pair(key, value) + "\n";
+                pairs.iter().map(line).collect()
+            }
             Outcome::Deferred(ticket) => {
                 if let Some(running) = &mut self.running {
                     running.tickets.push(ticket);

@@ -89,7 +89,39 @@ pub const VOCABULARY: &[Entry] = &[
         "Inserts a record into some slot.",
         "T1: insert P3 hello",
     ),
-    entry("delete", "[T:] delete P.S", "Deletes a record.", "T1: delete P3.2"),
+    entry(
+        "delete",
+        "[T:] delete P.S|TABLE KEY",
+        "Deletes a record, or a key of a table with its value.",
+        "T1: delete accounts alice",
+    ),
+    entry(
+        "table",
+        "table NAME",
+        "Makes a table, if there is none of this name: keys with values, in the order of the keys. It is there at \
+         once, whatever becomes of the transactions under way.",
+        "table accounts",
+    ),
+    entry(
+        "put",
+        "[T:] put TABLE KEY VALUE",
+        "Puts a value in a table: in place of the key's, if it has one.",
+        "T1: put accounts alice 100",
+    ),
+    entry("get", "[T:] get TABLE KEY", "Reads the value of a key.", "T1: get accounts alice"),
+    entry(
+        "scan",
+        "[T:] scan TABLE [from=KEY] [to=KEY] [backwards]",
+        "Reads the keys of a table with their values, in order: from a key on, and to a key, which is not meant \
+         any more; or the last one first.",
+        "T1: scan accounts from=a to=m",
+    ),
+    entry(
+        "drop",
+        "drop TABLE",
+        "Drops a table, unless a transaction is under way that has used it.",
+        "drop accounts",
+    ),
     entry("allocate", "[T:] allocate", "Allocates a page for records.", "T1: allocate"),
     entry("free", "[T:] free P", "Frees a page.", "T1: free P3"),
     entry(
@@ -147,10 +179,17 @@ pub const VOCABULARY: &[Entry] = &[
     entry("step", "step", "Does one round of what the background threads do.", "step"),
     entry(
         "show",
-        "show log|dirty|txns|locks|space|page P|control|durable [from=N] [P]",
+        "show log|dirty|txns|locks|space|page P|control|durable|tables|table NAME|tree NAME [from=N]",
         "Shows the log (from record N on), the dirty page table, the transaction table, the locks, the space \
-         map, a page, the control file, or how far the log is durable.",
+         map, a page, the control file, how far the log is durable, the tables, the cells of one, or the nodes of \
+         its tree.",
         "show log from=0",
+    ),
+    entry(
+        "verify",
+        "verify tables",
+        "Says what the tables take, and whether they are sound.",
+        "verify tables",
     ),
     entry(
         "crash",

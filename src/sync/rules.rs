@@ -52,6 +52,12 @@ rules! {
         "what was read is not durable";
     /// A lock that is granted wakes the one who waited for it.
     GrantWakes: "lock::models::a_queue_of_three", "deadlock";
+    /// A holder that asks for more gets it only when it conflicts with no other holder.
+    ConversionsMeetHolders: "lock::models::intentions_and_conversions", "hold a lock in modes that conflict";
+    /// Where a request is taken out of a queue, those behind it are looked at.
+    WithdrawalLooksAgain: "lock::models::who_gives_up_lets_others_go_on", "deadlock";
+    /// Who stands behind others in a queue waits for them, too.
+    SearchWalksQueues: "lock::models::a_circle_through_a_queue_has_one_victim", "deadlock";
     /// Who would wait for itself is refused.
     CirclesAreRefused: "lock::models::a_circle_has_one_victim", "deadlock";
 }

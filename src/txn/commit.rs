@@ -1,7 +1,7 @@
 //! Committing: at once, or deferred with a ticket.
 
 use super::{Transaction, UndoNext};
-use crate::config::Sabotage;
+use crate::config::{Durability, Sabotage};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, TxnId};
@@ -81,8 +81,13 @@ pub(super) fn force_commit(log: &Log, txn: TxnId, lsn: Lsn) -> Result<()> {
     };
     match forced {
         Ok(_) => Ok(()),
-        Err(error) => Err(Error::OutcomeUnknown { txn, reason: error.to_string() }),
+        Err(error) => Err(unknown(txn, &error)),
     }
+}
+
+/// The commit record may or may not have become durable.
+fn unknown(txn: TxnId, error: &Error) -> Error {
+    Error::OutcomeUnknown { txn, reason: error.to_string() }
 }
 
 impl Transaction {
@@ -95,6 +100,9 @@ impl Transaction {
     pub fn commit(mut self, after: &impl AfterCommit) -> Result<Lsn> {
         if self.entry.last_lsn.is_none() {
             return self.commit_read_only();
+        }
+        if self.manager.log().durability() != Durability::Commit {
+            return self.commit_without_force(after);
         }
         let lsn = self.append_commit(after)?;
         let forced = force_commit(self.manager.log(), self.id, lsn);
@@ -131,10 +139,24 @@ impl Transaction {
         Ok(CommitTicket { log, txn, lsn })
     }
 
+    /// Commits without waiting for the disk, as this database's [`Durability`] says.
+    fn commit_without_force(self, after: &impl AfterCommit) -> Result<Lsn> {
+        let log = Arc::clone(self.manager.log());
+        let ticket = self.commit_deferred(after)?;
+        if log.durability() == Durability::Buffered {
+            log.write_out().map_err(|error| unknown(ticket.txn, &error))?;
+        }
+        Ok(ticket.lsn)
+    }
+
     fn commit_read_only(&mut self) -> Result<Lsn> {
         let log = Arc::clone(self.manager.log());
         log.poison().check()?;
-        if let Some(read) = self.manager.latest_deferred() {
+        // Where commits do not wait for the disk, readers of them do not either.
+        if let Some(read) = self.manager.latest_deferred()
+            && log.durability() == Durability::Commit
+            && !log.breaks(Sabotage::ReadersDoNotWait)
+        {
             log.force(read)?;
         }
         self.manager.remove(self.key);

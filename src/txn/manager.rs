@@ -6,13 +6,14 @@ use slotmap::SlotMap;
 
 use super::Transaction;
 use super::prepare::{InDoubt, PreparedTransaction};
-use crate::buffer::BufferPool;
+use super::undo::LogicalUndo;
+use crate::buffer::{BufferPool, PageWrite};
 use crate::error::{Error, Result};
 use crate::event::Observers;
-use crate::ids::{Lsn, TxnId};
+use crate::ids::{Lsn, SlotId, TxnId};
 use crate::lock::LockManager;
 use crate::log::Log;
-use crate::record::EncodedRecord;
+use crate::record::{EncodedRecord, KeyUndo};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::tables::{TransactionEntry, TransactionTable};
 
@@ -26,6 +27,7 @@ pub struct TransactionManager {
     log: Arc<Log>,
     pool: Arc<BufferPool>,
     locks: Arc<LockManager>,
+    cells: Arc<dyn LogicalUndo>,
     observers: Observers,
     /// Changed inside the log's append (its mutex is taken first, this one second).
     active: Mutex<SlotMap<TransactionKey, (TxnId, TransactionEntry)>>,
@@ -37,9 +39,15 @@ pub struct TransactionManager {
 }
 
 impl TransactionManager {
-    /// No transaction is under way; the next gets the number `next`.
+    /// No transaction is under way; the next gets the number `next`. Undo finds the cells of trees with `cells`.
     #[must_use]
-    pub fn new(log: Arc<Log>, pool: Arc<BufferPool>, next: TxnId, observers: Observers) -> Self {
+    pub fn new(
+        log: Arc<Log>,
+        pool: Arc<BufferPool>,
+        next: TxnId,
+        cells: Arc<dyn LogicalUndo>,
+        observers: Observers,
+    ) -> Self {
         let locks = Arc::new(LockManager::new());
         let waiting = Arc::clone(&locks);
         log.poison().on_stop(Arc::new(move |error| waiting.stop(&error.to_string())));
@@ -47,6 +55,7 @@ impl TransactionManager {
             log,
             pool,
             locks,
+            cells,
             observers,
             active: Mutex::default(),
             prepared: Mutex::default(),
@@ -71,6 +80,10 @@ impl TransactionManager {
     #[must_use]
     pub fn locks(&self) -> &LockManager {
         &self.locks
+    }
+
+    pub(super) fn find_cell(&self, undo: &KeyUndo<'_>) -> Result<(PageWrite<'_>, SlotId)> {
+        self.cells.find(&self.pool, undo.tree, undo.key)
     }
 
     /// Who wants to see what happens.

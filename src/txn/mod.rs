@@ -39,14 +39,15 @@
 mod commit;
 mod manager;
 #[cfg(all(test, loom))]
-mod models;
+pub(crate) mod models;
 mod prepare;
+mod structure;
 mod undo;
 
 pub use commit::{AfterCommit, CommitTicket};
 pub use manager::TransactionManager;
 pub use prepare::{Deciding, PreparedTransaction};
-pub use undo::Savepoint;
+pub use undo::{LogicalUndo, Savepoint};
 
 use manager::TransactionKey;
 use undo::{NestedStart, Passed};
@@ -55,12 +56,13 @@ use crate::buffer::PageWrite;
 use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::ids::{Lsn, PageId, TxnId};
+use crate::ids::{Lsn, PageId, SlotId, TxnId};
 use crate::log::Log;
 use crate::page::{OpFault, PageOp};
 use crate::record::{
-    COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, LogRecord,
-    PAGE_IMAGE_FIELDS_BYTES, PageImage, PlainNames, TransactionLink, Undo, Update, page_op_words,
+    COMPENSATION_FIELDS_BYTES, CompensationLogRecord, EncodedRecord, HEADER_BYTES, KeyUndo,
+    LogRecord, PAGE_IMAGE_FIELDS_BYTES, PageImage, PlainNames, TransactionLink, Undo, Update,
+    page_op_words,
 };
 use crate::sync::{Arc, Rule, broken};
 use crate::tables::{TransactionEntry, TransactionState};
@@ -76,9 +78,11 @@ const NESTED_END_BYTES: usize = 64;
 
 /// Whether an update is to be undone when its transaction rolls back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Undoing {
-    /// By the inverse of its operation.
+pub enum Undoing<'u> {
+    /// By the inverse of its operation, in the same page.
     Inverse,
+    /// By key, wherever the cell is by then.
+    Key(KeyUndo<'u>),
     /// Not at all.
     RedoOnly,
 }
@@ -183,12 +187,13 @@ impl Transaction {
         &mut self,
         page: &mut PageWrite<'_>,
         op: PageOp<'_>,
-        undoing: Undoing,
+        undoing: Undoing<'_>,
     ) -> Result<Lsn> {
         self.check_op(page, &op)?;
         self.log_image(page, &op)?;
         let undo = match undoing {
             Undoing::RedoOnly => Undo::RedoOnly,
+            Undoing::Key(undo) => Undo::Key(undo),
             Undoing::Inverse
                 if matches!(op, PageOp::SetState { .. })
                     && self.manager.log().breaks(Sabotage::SpaceMapUndoneByBytes) =>
@@ -207,10 +212,7 @@ impl Transaction {
             undo,
         });
         self.encoded.set(&record);
-        let owed = match undo {
-            Undo::RedoOnly => 0,
-            Undo::Physical(op) => compensation_price(self.manager.log(), &op),
-        };
+        let owed = compensation_price(self.manager.log(), &undo);
         let next = UndoNext::ThisRecord;
         if !broken(Rule::RecLsnBeforeAppend) {
             page.publish_rec_lsn(self.manager.log().end_lsn());
@@ -343,9 +345,14 @@ pub fn redo_only_price(log: &Log, op_bytes: usize) -> u64 {
     log.price(UPDATE_FIELDS + op_bytes)
 }
 
-/// Log that the compensation record takes which undoes an update by `op`.
-fn compensation_price(log: &Log, op: &PageOp<'_>) -> u64 {
-    log.price(COMPENSATION_FIELDS_BYTES + op.encoded_len())
+/// Log that the compensation record takes which undoes an update so, if one does.
+fn compensation_price(log: &Log, undo: &Undo<'_>) -> u64 {
+    let op_bytes = match undo {
+        Undo::RedoOnly => return 0,
+        Undo::Physical(op) => op.encoded_len(),
+        Undo::Key(undo) => undo::key_op(SlotId(0), &undo.action).encoded_len(),
+    };
+    log.price(COMPENSATION_FIELDS_BYTES + op_bytes)
 }
 
 /// Log that ending a transaction takes, whichever way.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::buffer::BufferPool;
 use crate::buffer::models::pool_on;
 use crate::disk::ModelDisk;
 use crate::event::Observers;
@@ -17,12 +18,26 @@ const PAGE: PageId = PageId(1);
 const RECORD: LockName = LockName::Record(PAGE, SlotId(0));
 const OP: PageOp<'static> = PageOp::Format { kind: PageKind::Slotted };
 
+/// For models without trees.
+pub(crate) struct NoTrees;
+
+impl LogicalUndo for NoTrees {
+    fn find<'p>(
+        &self,
+        pool: &'p BufferPool,
+        tree: PageId,
+        _: &[u8],
+    ) -> Result<(PageWrite<'p>, SlotId)> {
+        Err(Error::corrupt(pool.place(tree), "no tree", "one"))
+    }
+}
+
 fn world() -> Arc<TransactionManager> {
     let disk = ModelDisk::default();
     let log = Arc::new(log_on(&disk));
     let (pool, _) = pool_on(&disk, &log, 2);
     let none = Observers::default();
-    Arc::new(TransactionManager::new(log, Arc::new(pool), TxnId::FIRST, none))
+    Arc::new(TransactionManager::new(log, Arc::new(pool), TxnId::FIRST, Arc::new(NoTrees), none))
 }
 
 fn change(world: &Arc<TransactionManager>) -> Transaction {

@@ -15,9 +15,10 @@
 //! Invariants:
 //! - the prepare record's last part is the last record of a transaction in doubt;
 //! - of the locks, those that undo or a waiting commit need are in the prepare record, and are held until
-//!   the end, across restarts: exclusive ones, and those on the existence of pages. Shared locks on
-//!   records are released: the transaction asks for no further lock, so it stays two-phase, and
-//!   whatever is decided does not depend on them;
+//!   the end, across restarts: all that are to change something, exclusively or by intention, and those on
+//!   the existence of pages. What it has locked to read, shared or by intention, is released: the
+//!   transaction asks for no further lock, so it stays two-phase, and whatever is decided does not
+//!   depend on it;
 //! - a global id leads to one transaction at most; it is free again once the decision is appended;
 //! - log for either decision stays reserved; only after a restart on a full disk may it be missing.
 //!   Then deciding asks for it first, and leaves the transaction in doubt if there is none.
@@ -34,8 +35,8 @@ use crate::ids::{Lsn, TxnId};
 use crate::lock::{LockName, Mode};
 use crate::log::Log;
 use crate::record::{
-    EncodedRecord, LogRecord, MAX_GLOBAL_ID_BYTES, Prepare, PreparedLock, Undo, locks_per_prepare,
-    max_record_bytes, prepare_bytes,
+    EncodedRecord, LogRecord, MAX_GLOBAL_ID_BYTES, Prepare, max_record_bytes, prepare_bytes,
+    prepare_parts,
 };
 use crate::sync::Arc;
 use crate::tables::{TransactionEntry, TransactionState};
@@ -83,21 +84,7 @@ impl InDoubt {
 
 /// Whether a transaction in doubt keeps this lock.
 fn is_kept(name: LockName, mode: Mode) -> bool {
-    mode == Mode::Exclusive || matches!(name, LockName::PageExistence(_))
-}
-
-fn recorded((name, mode): (LockName, Mode)) -> PreparedLock {
-    let (page, slot) = match name {
-        LockName::PageExistence(page) => (page, None),
-        LockName::Record(page, slot) => (page, Some(slot)),
-    };
-    PreparedLock { page, slot, exclusive: mode == Mode::Exclusive }
-}
-
-fn lock_of(lock: PreparedLock) -> (LockName, Mode) {
-    let PreparedLock { page, slot, exclusive } = lock;
-    let name = slot.map_or(LockName::PageExistence(page), |slot| LockName::Record(page, slot));
-    (name, if exclusive { Mode::Exclusive } else { Mode::Shared })
+    mode.changes() || matches!(name, LockName::PageExistence(_))
 }
 
 fn check_global_id(global_id: &[u8]) -> Result<()> {
@@ -138,21 +125,12 @@ impl Transaction {
 
     /// Appends the prepare record, in as many parts as the locks need; all or nothing.
     fn append_prepare(&mut self, global_id: &[u8], frees_pages: bool) -> Result<Lsn> {
-        let locks: Vec<PreparedLock> = self
-            .manager
-            .locks()
-            .held(self.id)
-            .into_iter()
-            .filter(|(name, mode)| is_kept(*name, *mode))
-            .map(recorded)
-            .collect();
+        let mut locks = self.manager.locks().held(self.id);
+        locks.retain(|(name, mode)| is_kept(*name, *mode));
         let most = max_record_bytes(self.manager.pool().page_size());
-        let per_part = locks_per_prepare(global_id.len(), most);
-        let shares: Vec<&[PreparedLock]> =
-            if locks.is_empty() { vec![&[]] } else { locks.chunks(per_part).collect() };
+        let shares = prepare_parts(global_id.len(), &locks, most);
         let log = Arc::clone(self.manager.log());
-        let price =
-            |share: &&[PreparedLock]| log.price(prepare_bytes(global_id.len(), share.len()));
+        let price = |share: &&[(LockName, Mode)]| log.price(prepare_bytes(global_id.len(), share));
         self.reserve(shares.iter().map(price).sum())?;
         let parts = u32::try_from(shares.len()).expect("far fewer than 2^32 parts");
         let mut last = None;
@@ -195,11 +173,10 @@ impl TransactionManager {
         txn: TxnId,
         entry: TransactionEntry,
         global_id: &[u8],
-        locks: &[PreparedLock],
+        locks: &[(LockName, Mode)],
     ) {
-        for lock in locks {
-            let (name, mode) = lock_of(*lock);
-            assert!(self.locks().try_lock(txn, name, mode), "nobody else has {name}");
+        for (name, mode) in locks {
+            assert!(self.locks().try_lock(txn, *name, *mode), "nobody else has {name}");
         }
         self.claim(global_id).expect("no other transaction goes by this global id");
         let in_doubt = InDoubt { key: self.insert(txn, entry), txn, entry, reserved: 0 };
@@ -328,10 +305,8 @@ fn bytes_to_undo(log: &Log, undo_next_lsn: Option<Lsn>) -> Result<u64> {
         let read = log.read(lsn)?;
         let record = read.record();
         next = record.undo_goes_on_at();
-        if let LogRecord::Update(update) = record
-            && let Undo::Physical(op) = update.undo
-        {
-            bytes += compensation_price(log, &op);
+        if let LogRecord::Update(update) = record {
+            bytes += compensation_price(log, &update.undo);
         }
     }
     Ok(bytes)

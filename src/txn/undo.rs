@@ -5,8 +5,9 @@ use crate::buffer::{BufferPool, PageWrite};
 use crate::config::Sabotage;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::ids::{Lsn, PageId, TxnId};
-use crate::record::{LogRecord, NestedTopActionEnd, Rollback, Undo};
+use crate::ids::{Lsn, PageId, SlotId, TxnId};
+use crate::page::PageOp;
+use crate::record::{KeyAction, LogRecord, NestedTopActionEnd, Rollback, Undo, Update};
 use crate::sync::Arc;
 use crate::tables::TransactionState;
 
@@ -36,15 +37,40 @@ pub(super) struct Passed {
     to: Option<Lsn>,
 }
 
+/// Finds the cells of trees for undo: what was logged for one page may be in another by now. Whoever has trees
+/// gives this to transactions and to restart, which know nothing of them.
+pub trait LogicalUndo: Send + Sync {
+    /// The page that holds the cell with this key, latched exclusively, and its slot there.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when there is none: it cannot have gone, for its transaction has not ended.
+    /// [`Error::OutOfFrames`]; those of the pool.
+    fn find<'p>(
+        &self,
+        pool: &'p BufferPool,
+        tree: PageId,
+        key: &[u8],
+    ) -> Result<(PageWrite<'p>, SlotId)>;
+}
+
+/// What the undo does to the cell in this slot.
+pub(super) const fn key_op<'a>(slot: SlotId, action: &KeyAction<'a>) -> PageOp<'a> {
+    match *action {
+        KeyAction::Remove => PageOp::MarkGhost { slot },
+        KeyAction::Revive => PageOp::ClearGhost { slot },
+        KeyAction::Patch { offset, bytes } => PageOp::Patch { slot, offset, bytes },
+    }
+}
+
 /// Fixes a page for undo, which must not fail because others keep every frame for a moment.
-fn fix_patiently(pool: &BufferPool, page: PageId) -> Result<PageWrite<'_>> {
+fn patiently<T>(mut fix: impl FnMut() -> Result<T>) -> Result<T> {
     for _ in 1..UNDO_TRIES_FOR_A_FRAME {
-        match pool.fix_write(page) {
+        match fix() {
             Err(Error::OutOfFrames { .. }) => {}
             other => return other,
         }
     }
-    pool.fix_write(page)
+    fix()
 }
 
 impl Transaction {
@@ -198,28 +224,8 @@ impl Transaction {
             return Err(Error::corrupt(place, expected, record.to_string()));
         }
         match &record {
-            LogRecord::Update(update) => match update.undo {
-                Undo::RedoOnly => self.step_back(&record, update.link.prev_lsn),
-                Undo::Physical(op) => {
-                    let manager = Arc::clone(&self.manager);
-                    let mut page = fix_patiently(manager.pool(), update.page)?;
-                    let undo_next_lsn = update.link.prev_lsn;
-                    if manager.log().breaks(Sabotage::NoCompensation) {
-                        page.change_without_log(&op);
-                        self.step_back(&record, undo_next_lsn);
-                        return Ok(());
-                    }
-                    let clr_lsn = self.compensate(&mut page, op, undo_next_lsn)?;
-                    let (txn, page) = (self.id, update.page);
-                    manager.observers().emit(|| Event::Undone {
-                        txn,
-                        lsn,
-                        clr_lsn,
-                        page,
-                        undo_next_lsn,
-                    });
-                }
-            },
+            LogRecord::Update(update) => self.undo_update(lsn, &record, update)?,
+            LogRecord::StructureChange(passed) => self.step_back(&record, passed.link.prev_lsn),
             LogRecord::Compensation(passed) => self.step_back(&record, passed.undo_next_lsn),
             LogRecord::NestedTopActionEnd(passed) => self.step_back(&record, passed.undo_next_lsn),
             LogRecord::Rollback(passed) => self.step_back(&record, passed.link.prev_lsn),
@@ -230,6 +236,36 @@ impl Transaction {
                 return Err(Error::corrupt(place, expected, other.to_string()));
             }
         }
+        Ok(())
+    }
+
+    fn undo_update(&mut self, lsn: Lsn, record: &LogRecord<'_>, update: &Update<'_>) -> Result<()> {
+        let manager = Arc::clone(&self.manager);
+        let (txn, undo_next_lsn) = (self.id, update.link.prev_lsn);
+        let (mut page, op) = match update.undo {
+            Undo::RedoOnly => {
+                self.step_back(record, undo_next_lsn);
+                return Ok(());
+            }
+            Undo::Physical(op) => (patiently(|| manager.pool().fix_write(update.page))?, op),
+            Undo::Key(undo) if manager.log().breaks(Sabotage::UndoBySlot) => {
+                let page = patiently(|| manager.pool().fix_write(update.page))?;
+                let slot = update.op.slot().unwrap_or(SlotId(0));
+                (page, key_op(slot, &undo.action))
+            }
+            Undo::Key(undo) => {
+                let (page, slot) = patiently(|| manager.find_cell(&undo))?;
+                (page, key_op(slot, &undo.action))
+            }
+        };
+        if manager.log().breaks(Sabotage::NoCompensation) {
+            page.change_without_log(&op);
+            self.step_back(record, undo_next_lsn);
+            return Ok(());
+        }
+        let clr_lsn = self.compensate(&mut page, op, undo_next_lsn)?;
+        let page = page.page();
+        manager.observers().emit(|| Event::Undone { txn, lsn, clr_lsn, page, undo_next_lsn });
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use aries::disk::{Disk, SimDisk};
+use aries::disk::{Disk, SimDisk, Survivors};
 use aries::ids::{PageId, SlotId};
 use aries::{Db, Error, Options, Result};
 
@@ -342,6 +342,43 @@ fn rolling_back_while_every_frame_is_fixed_does_not_stop_the_engine() {
     rolling_back.join().unwrap().unwrap();
     work.check(&db).unwrap();
     db.close().unwrap();
+}
+
+#[test]
+fn who_waits_too_long_for_a_lock_is_told_and_can_try_again() {
+    let disk = SimDisk::new();
+    let timeout = Duration::from_millis(30);
+    let db = options().lock_timeout(Some(timeout)).open_on(Arc::new(disk.clone())).unwrap();
+    let mut work = Work::default();
+    work.commit_one(&db, b"first").unwrap();
+    let (&(page, slot), _) = work.records.iter().next().unwrap();
+    let mut holder = db.begin().unwrap();
+    holder.write_record(page, slot, 0, b"OTHER").unwrap();
+    let mut txn = db.begin().unwrap();
+    let (id, holder_id) = (txn.id(), holder.id());
+    let own = txn.insert_record(page, b"own").unwrap();
+    let (done, outcome) = channel();
+    thread::spawn(move || {
+        let errors = [(); 2].map(|()| txn.read_record(page, slot).unwrap_err());
+        done.send((txn, errors)).unwrap();
+    });
+    let in_time = outcome.recv_timeout(Duration::from_secs(10));
+    let (mut txn, errors) = in_time.expect("it waits for ever");
+    for error in errors {
+        let words = error.to_string();
+        let told = format!("{page}.{slot} (shared), which {holder_id} holds");
+        assert!(words.contains(&told), "{words}");
+        match error {
+            Error::LockTimeout { txn, waited, .. } => assert!(txn == id && waited >= timeout),
+            other => panic!("{other}"),
+        }
+    }
+    assert!(db.locks().iter().all(|lock| lock.waiters.is_empty()), "nobody waits any more");
+    holder.rollback().unwrap();
+    assert_eq!(txn.read_record(page, slot).unwrap().as_deref(), Some(&b"first"[..]));
+    txn.commit().unwrap();
+    let mut after = try_open(&disk.crash(&Survivors::All)).unwrap().begin().unwrap();
+    assert_eq!(after.read_record(page, own).unwrap().as_deref(), Some(&b"own"[..]));
 }
 
 #[test]

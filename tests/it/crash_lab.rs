@@ -169,7 +169,8 @@ fn what_is_not_promised_is_found_broken() {
         assert!(failure.history.0.len() <= 2 && !failure.crashes.is_empty(), "{failure:?}");
         assert!(!coverage.finished, "it stops at what it found");
         let least = minimised(&failure).unwrap();
-        assert_eq!((&least.history, least.violation.clause), (&failure.history, Clause::Opens));
+        assert!(least.history.0.len() <= failure.history.0.len(), "{least:?}");
+        assert_eq!(least.violation.clause, Clause::Opens, "{least:?}");
         let replayed = replay(&least).unwrap();
         assert_eq!(replayed.violation, Some(least.violation));
         let crashes = replayed.lines.iter().filter_map(|line| match line {

@@ -29,7 +29,7 @@ fn pages_after_redo(disk: &SimDisk, frames: usize, restart: RestartMode) -> Resu
     let MasterRecord { page_size, segment_bytes, .. } = control.master();
     let config = Config { restart, ..Config::new(page_size as usize, segment_bytes, frames) };
     let redo = Analysis::run(copy, control, &config, &Observers::default())?.make_durable()?;
-    let undo = redo.run()?;
+    let undo = redo.run(std::sync::Arc::new(aries::btree::FindCells))?;
     let pool: &BufferPool = undo.pool();
     let sealed = |page| {
         let mut bytes = pool.fix_read(PageId(page))?.bytes().to_vec();

@@ -1,7 +1,7 @@
 //! The rules of the house that no compiler knows, read off the source text.
 //!
 //! - A module imports only from lower floors ([`FLOORS`]), so the module graph has no cycle.
-//! - Locks, atomics and model checkers are named in `src/sync/` only, `unsafe` in one file only.
+//! - Locks, atomics and model checkers are named in `src/sync/` only, `unsafe` in two files only.
 //! - No leftovers; every module opens with an essay; files and functions stay short.
 //! - Links in the documents lead somewhere.
 //!
@@ -41,8 +41,8 @@ const FLOORS: &[&[&str]] = &[
 
 /// The only module that names parking_lot, the locks of std, atomics or loom.
 const SYNC_FOLDER: &str = "src/sync/";
-/// The only file that may be unsafe: it maps sealed log segments.
-const UNSAFE_FILE: &str = "src/disk/file.rs";
+/// The only files that may be unsafe: one maps sealed log segments, the other opens another database, which is mapped.
+const UNSAFE_FILES: &[&str] = &["src/disk/file.rs", "benches/peers/src/stores/lmdb.rs"];
 
 const LONGEST_FILE: usize = 500;
 const LONGEST_FUNCTION: usize = 60;
@@ -115,7 +115,8 @@ fn stray_sync(source: &Source) -> Vec<String> {
 }
 
 fn stray_unsafe(source: &Source) -> Vec<String> {
-    let tokens = source.tokens.iter().filter(|t| t.text == "unsafe" && source.path != UNSAFE_FILE);
+    let allowed = UNSAFE_FILES.contains(&source.path.as_str());
+    let tokens = source.tokens.iter().filter(|token| token.text == "unsafe" && !allowed);
     tokens.map(|token| source.complain(token.line, "unsafe code")).collect()
 }
 
@@ -246,7 +247,7 @@ fn locks_and_atomics_are_named_in_one_file() {
 }
 
 #[test]
-fn unsafe_code_stays_in_one_file() {
+fn unsafe_code_stays_in_two_files() {
     assert_rule("unsafe code", ALL, stray_unsafe);
 }
 

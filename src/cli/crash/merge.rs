@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::super::output::{lines, print, table};
 use super::super::{DONE, SOMETHING_WRONG, WrongUsage};
+use super::counts::Counts;
 use super::tally::table_of_faults;
-use crate::crash::Struck;
+use crate::crash::Coverage;
 use crate::demo::grouped;
 
 #[derive(Args)]
@@ -46,7 +47,6 @@ struct Line {
     shard: u64,
     #[serde(flatten)]
     counts: Counts,
-    faults: BTreeMap<String, Faults>,
     finished: bool,
     complete: bool,
     failure: Value,
@@ -73,84 +73,21 @@ struct Part {
     vocabulary: String,
 }
 
-/// What is added up.
-#[derive(Serialize, Deserialize, Default)]
-struct Counts {
-    histories: u64,
-    points: u64,
-    sampled_points: u64,
-    ways: u64,
-    states: u64,
-    checked: u64,
-    nested: u64,
-    killed: u64,
-    recovered: u64,
-}
-
-#[derive(Serialize, Deserialize, Default)]
-struct Faults {
-    runs: u64,
-    harmless: u64,
-    noticed: u64,
-    known_limits: u64,
-}
-
-/// Adds up.
-fn sum<const N: usize>(sums: [&mut u64; N], more: [u64; N]) -> anyhow::Result<()> {
-    for (sum, more) in sums.into_iter().zip(more) {
-        *sum = sum.checked_add(more).ok_or_else(|| anyhow!("its numbers are too large"))?;
-    }
-    Ok(())
-}
-
-impl Counts {
-    fn add(&mut self, more: &Self) -> anyhow::Result<()> {
-        let Self { histories, points, sampled_points, ways, states, .. } = self;
-        let Self { checked, nested, killed, recovered, .. } = self;
-        sum(
-            [histories, points, sampled_points, ways, states, checked, nested, killed, recovered],
-            [
-                more.histories,
-                more.points,
-                more.sampled_points,
-                more.ways,
-                more.states,
-                more.checked,
-                more.nested,
-                more.killed,
-                more.recovered,
-            ],
-        )
-    }
-}
-
-impl Faults {
-    fn add(&mut self, more: &Self) -> anyhow::Result<()> {
-        let Self { runs, harmless, noticed, known_limits } = self;
-        let more = [more.runs, more.harmless, more.noticed, more.known_limits];
-        sum([runs, harmless, noticed, known_limits], more)
-    }
-}
-
 /// A part, of all shards.
 #[derive(Default)]
 struct Sum {
-    counts: Counts,
-    faults: BTreeMap<String, Faults>,
+    coverage: Coverage,
     shards: BTreeSet<u64>,
     sampled: bool,
     failures: Vec<Value>,
 }
 
 impl Sum {
-    fn add(&mut self, line: Line) -> anyhow::Result<()> {
+    fn add(&mut self, line: Line, coverage: &Coverage) -> anyhow::Result<()> {
         if !self.shards.insert(line.shard) {
             return Err(anyhow!("shard {} was there before", line.shard));
         }
-        self.counts.add(&line.counts)?;
-        for (name, faults) in &line.faults {
-            self.faults.entry(name.clone()).or_default().add(faults)?;
-        }
+        self.coverage.add(coverage);
         self.sampled |= !line.complete;
         self.failures.extend((!line.failure.is_null()).then_some(line.failure));
         Ok(())
@@ -184,8 +121,8 @@ impl Merged {
         if line.shard >= shards {
             return Err(anyhow!("there is no shard {} of {shards}", line.shard));
         }
-        let was_sampled = !line.finished || line.counts.sampled_points > 0;
-        if line.complete && (was_sampled || !line.failure.is_null()) {
+        let coverage = line.counts.coverage(line.finished)?;
+        if line.complete && !(coverage.is_complete() && line.failure.is_null()) {
             return Err(anyhow!("it calls complete what is not"));
         }
         match &self.exploration {
@@ -196,7 +133,7 @@ impl Merged {
             }
             _ => self.exploration = Some(line.exploration.clone()),
         }
-        self.parts.entry(line.part.clone()).or_default().add(line)
+        self.parts.entry(line.part.clone()).or_default().add(line, &coverage)
     }
 
     fn shards(&self) -> u64 {
@@ -210,14 +147,13 @@ impl Merged {
     fn to_json(&self) -> anyhow::Result<Value> {
         let parts = self.parts.iter().map(|(part, sum)| self.part_json(part, sum));
         let parts = parts.collect::<anyhow::Result<Vec<Value>>>()?;
-        let states = self.states()?;
+        let states = self.coverage().states;
         Ok(json!({ "version": 1, "ok": self.is_ok(), "states": states, "parts": parts }))
     }
 
     fn part_json(&self, part: &Part, sum: &Sum) -> anyhow::Result<Value> {
         let (missing, first) = sum.missing(self.shards());
         let more = json!({
-            "faults": sum.faults,
             "missing": missing,
             "missing_shards": first,
             "complete": !sum.sampled && missing == 0,
@@ -227,7 +163,7 @@ impl Merged {
         for value in [
             serde_json::to_value(part)?,
             serde_json::to_value(&self.exploration)?,
-            serde_json::to_value(&sum.counts)?,
+            serde_json::to_value(Counts::from(&sum.coverage))?,
             more,
         ] {
             all.extend(value.as_object().cloned().unwrap_or_default());
@@ -235,15 +171,14 @@ impl Merged {
         Ok(Value::Object(all))
     }
 
-    fn states(&self) -> anyhow::Result<u64> {
-        let mut states = 0;
-        for part in self.parts.values() {
-            sum([&mut states], [part.counts.states])?;
-        }
-        Ok(states)
+    /// Of all parts.
+    fn coverage(&self) -> Coverage {
+        let mut all = Coverage::default();
+        self.parts.values().for_each(|sum| all.add(&sum.coverage));
+        all
     }
 
-    fn text(&self) -> anyhow::Result<String> {
+    fn text(&self) -> String {
         let mut table = table([
             "explored",
             "level",
@@ -255,7 +190,6 @@ impl Merged {
             "distinct states",
             "",
         ]);
-        let mut faults: BTreeMap<&str, Faults> = BTreeMap::new();
         for (part, sum) in &self.parts {
             let Part { steps, kind, level, protection, vocabulary } = part;
             table.add_row([
@@ -264,25 +198,19 @@ impl Merged {
                 protection.clone(),
                 vocabulary.clone(),
                 steps.to_string(),
-                grouped(sum.counts.histories),
-                grouped(sum.counts.points),
-                grouped(sum.counts.states),
+                grouped(sum.coverage.histories),
+                grouped(sum.coverage.points),
+                grouped(sum.coverage.states),
                 self.extent(sum),
             ]);
-            for (name, more) in &sum.faults {
-                faults.entry(name).or_default().add(more)?;
-            }
         }
-        let faults = faults.into_iter().map(|(name, faults)| {
-            let Faults { runs, harmless, noticed, known_limits } = faults;
-            (name, Struck { runs, harmless, noticed, limits: known_limits })
-        });
-        Ok(format!(
+        let all = self.coverage();
+        format!(
             "{}\n{}{} distinct states, each shard and row for itself, recovered and checked.\n",
             lines(&table),
-            table_of_faults(faults),
-            grouped(self.states()?)
-        ))
+            table_of_faults(&all),
+            grouped(all.states)
+        )
     }
 
     fn extent(&self, sum: &Sum) -> String {
@@ -319,7 +247,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     match arguments.json {
         true => print(&format!("{:#}\n", merged.to_json()?)),
-        false => print(&merged.text()?),
+        false => print(&merged.text()),
     }
     Ok(if merged.is_ok() { DONE } else { SOMETHING_WRONG })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::output::{lines, table};
+use super::counts::Counts;
 use super::failure;
 use crate::crash::{Coverage, Failure, Kind, Level, Plan, Struck};
 use crate::demo::{counted, grouped};
@@ -27,9 +28,8 @@ impl Tally {
 
     /// Its line of JSON.
     pub fn to_json(&self, failed: Option<&Failure>) -> Value {
-        let Coverage { histories, points, sampled_points, ways, states, .. } = self.coverage;
-        let Coverage { checked, nested, killed, recovered, finished, .. } = self.coverage;
-        json!({
+        let mut line = json!(Counts::from(&self.coverage));
+        let more = json!({
             "version": 1,
             "kind": self.plan.kind.name(),
             "level": self.level.name(),
@@ -40,47 +40,28 @@ impl Tally {
             "transactions": self.plan.bounds.transactions,
             "pages": self.plan.bounds.pages,
             "depth": self.plan.depth,
-            "kills": self.plan.kills,
+            "kills": self.plan.processes_die(),
             "shard": self.plan.shard,
             "shards": self.plan.shards,
-            "histories": histories,
-            "points": points,
-            "sampled_points": sampled_points,
-            "ways": ways,
-            "states": states,
-            "checked": checked,
-            "nested": nested,
-            "killed": killed,
-            "recovered": recovered,
-            "faults": faults(&self.coverage),
-            "finished": finished,
+            "finished": self.coverage.finished,
             "complete": self.is_complete(),
             "seconds": self.took.as_secs_f64(),
             "failure": failed.map(failure::to_json),
-        })
+        });
+        let (all, more) = (line.as_object_mut(), more.as_object().cloned());
+        all.expect("a struct is an object").extend(more.unwrap_or_default());
+        line
     }
 }
 
-/// What became of the faults of each kind that were tried.
-fn faults(coverage: &Coverage) -> Value {
-    let tried = FaultKind::ALL.iter().zip(&coverage.struck).filter(|(_, struck)| struck.runs > 0);
-    let told = tried.map(|(kind, struck)| {
-        let Struck { runs, harmless, noticed, limits } = *struck;
-        let told = json!({
-            "runs": runs, "harmless": harmless, "noticed": noticed, "known_limits": limits,
-        });
-        (kind.name().to_owned(), told)
-    });
-    Value::Object(told.collect())
-}
-
-/// What became of faults, by their names, for people; nothing, if none was tried.
-pub fn table_of_faults<'n>(faults: impl IntoIterator<Item = (&'n str, Struck)>) -> String {
+/// What became of faults, for people; nothing, if none was tried.
+pub fn table_of_faults(coverage: &Coverage) -> String {
     let mut table = table(["fault", "tried", "harmless", "noticed", "known limit"]);
-    for (name, Struck { runs, harmless, noticed, limits }) in faults {
+    let faults = FaultKind::ALL.iter().zip(coverage.struck);
+    for (kind, Struck { runs, harmless, noticed, limits }) in faults {
         if runs > 0 {
             let counts = [runs, harmless, noticed, limits].map(grouped);
-            table.add_row([name.to_owned()].into_iter().chain(counts));
+            table.add_row([kind.name().to_owned()].into_iter().chain(counts));
         }
     }
     if table.is_empty() { String::new() } else { format!("{}\n", lines(&table)) }
@@ -164,15 +145,14 @@ pub fn table_of(tallies: &[Tally]) -> String {
     let took: Duration = tallies.iter().map(|tally| tally.took).sum();
     let thread_millis = took.as_millis().max(1) * first.plan.threads as u128;
     let each = i128::from(all.states) * 1000 / i128::try_from(thread_millis).unwrap_or(i128::MAX);
-    let Plan { bounds, depth, kills, shard, shards, .. } = first.plan;
-    let died = if kills { "" } else { ", no process that dies alone" };
+    let Plan { bounds, depth, shard, shards, .. } = first.plan;
+    let died = if first.plan.processes_die() { "" } else { ", no process that dies alone" };
     let part = if shards > 1 { format!(", shard {shard} of {shards}") } else { String::new() };
-    let faults = FaultKind::ALL.iter().map(|kind| kind.name()).zip(all.struck);
     format!(
         "{}\n{}Bounds: {}, {}, crashes inside recovery to depth {depth}{died}{part}.\n\
          {} distinct states, each row for itself, recovered and checked; {} a second and thread.\n",
         lines(&table),
-        table_of_faults(faults),
+        table_of_faults(&all),
         counted(bounds.transactions, "transaction"),
         counted(bounds.pages, "page"),
         grouped(all.states),

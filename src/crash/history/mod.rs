@@ -8,7 +8,9 @@
 //!              T1: undone free P1                      T1: undone allocate N1
 //!   outcomes   T1: update P1      T1: commit deferred  T1: prepare                T2: read P1
 //!                                 T1: wait
-//!   all three  T1: commit         T1: rollback         flush P1 (the page is stolen)      flush all
+//!   trees      T1: put K1         T1: put long K1      T1: remove K1                       reclaim
+//!              T1: read range     T1: savepoint s      T1: rollback s                      flush K1 (the leaf is stolen)
+//!   all        T1: commit         T1: rollback         flush P1 (the page is stolen)      flush all
 //!              checkpoint begin   checkpoint end
 //! ```
 //!
@@ -33,12 +35,14 @@ pub use tree::{all, random};
 use std::fmt;
 use std::str::FromStr;
 
-use self::outline::{MOST, Outline};
+use self::outline::{MOST, MOST_IN_TREES, Outline};
 
 /// Most pages that are there from the beginning.
 pub const MOST_PAGES: usize = 8;
 /// Most pages that a history allocates.
 pub const MOST_NEW_PAGES: usize = 16;
+/// Keys of each transaction in a tree.
+pub const KEYS: usize = 4;
 /// Most transactions of a history.
 pub const MOST_TRANSACTIONS: usize = 3;
 
@@ -51,6 +55,8 @@ pub enum Page {
     Old(usize),
     /// One that the history allocates, counted from 1.
     New(usize),
+    /// The leaf where a transaction has this key of a tree, counted from 1.
+    Key(usize),
 }
 
 impl Page {
@@ -60,6 +66,7 @@ impl Page {
             Self::Map => 1,
             Self::Old(number) => 1 << number,
             Self::New(number) => 1 << (MOST_PAGES + number),
+            Self::Key(number) => 1 << (MOST_PAGES + MOST_NEW_PAGES + number),
         }
     }
 }
@@ -70,6 +77,7 @@ impl fmt::Display for Page {
             Self::Map => f.write_str("map"),
             Self::Old(number) => write!(f, "P{number}"),
             Self::New(number) => write!(f, "N{number}"),
+            Self::Key(number) => write!(f, "K{number}"),
         }
     }
 }
@@ -82,6 +90,7 @@ impl FromStr for Page {
         match text.chars().next() {
             Some('m') if text == "map" => Ok(Self::Map),
             Some('N') => number('N', MOST_NEW_PAGES).map(Self::New),
+            Some('K') => number('K', KEYS).map(Self::Key),
             _ => number('P', MOST_PAGES).map(Self::Old),
         }
     }
@@ -118,6 +127,14 @@ pub enum Action {
     UndoneAllocate(Page),
     /// It frees the page, and rolls back to where it was before.
     UndoneFree(Page),
+    /// It puts a value under its own key: K1 and K2 are there, K3 belongs into a full leaf, K4 into one with room.
+    Put(Page),
+    /// It puts a value that needs a page of its own.
+    PutLong(Page),
+    /// It deletes its own key.
+    Remove(Page),
+    /// It reads the range of its own keys; nobody may insert there then.
+    Range,
     /// It marks this moment.
     Savepoint,
     /// It rolls back to the moment it has marked.
@@ -150,6 +167,10 @@ impl Action {
             Self::UndoneUpdate(page) => ("undone update", Some(page)),
             Self::UndoneAllocate(page) => ("undone allocate", Some(page)),
             Self::UndoneFree(page) => ("undone free", Some(page)),
+            Self::Put(page) => ("put", Some(page)),
+            Self::PutLong(page) => ("put long", Some(page)),
+            Self::Remove(page) => ("remove", Some(page)),
+            Self::Range => ("read range", None),
             Self::Savepoint => ("savepoint s", None),
             Self::RollbackTo => ("rollback s", None),
             Self::Commit => ("commit", None),
@@ -167,7 +188,7 @@ impl Action {
 }
 
 /// Actions on a page.
-const ON_A_PAGE: [fn(Page) -> Action; 12] = [
+const ON_A_PAGE: [fn(Page) -> Action; 15] = [
     Action::Update,
     Action::Insert,
     Action::Delete,
@@ -180,10 +201,14 @@ const ON_A_PAGE: [fn(Page) -> Action; 12] = [
     Action::UndoneUpdate,
     Action::UndoneAllocate,
     Action::UndoneFree,
+    Action::Put,
+    Action::PutLong,
+    Action::Remove,
 ];
 
 /// The others.
-const ALONE: [Action; 7] = [
+const ALONE: [Action; 8] = [
+    Action::Range,
     Action::Savepoint,
     Action::RollbackTo,
     Action::Commit,
@@ -211,6 +236,8 @@ pub enum Step {
     Flush(Page),
     /// All pages are written that were changed since they were written last: at least two, in one batch.
     FlushAll,
+    /// A leaf is taken out of the tree that has nothing but ghosts, if one was noticed.
+    Reclaim,
     /// A checkpoint begins.
     CheckpointBegin,
     /// The checkpoint is completed.
@@ -223,6 +250,7 @@ impl fmt::Display for Step {
             Self::By(txn, action) => write!(f, "T{txn}: {action}"),
             Self::Flush(page) => write!(f, "flush {page}"),
             Self::FlushAll => f.write_str("flush all"),
+            Self::Reclaim => f.write_str("reclaim"),
             Self::CheckpointBegin => f.write_str("checkpoint begin"),
             Self::CheckpointEnd => f.write_str("checkpoint end"),
         }
@@ -237,6 +265,7 @@ impl FromStr for Step {
         let text = text.trim();
         let step = match text {
             "flush all" => Some(Self::FlushAll),
+            "reclaim" => Some(Self::Reclaim),
             "checkpoint begin" => Some(Self::CheckpointBegin),
             "checkpoint end" => Some(Self::CheckpointEnd),
             _ => match text.split_once(": ") {
@@ -267,7 +296,8 @@ impl History {
     fn outline(&self) -> Result<Outline, Step> {
         let mut outline = Outline::default();
         for step in &self.0 {
-            if !outline.next_steps(&MOST).contains(step) {
+            let is_next = |bounds| outline.next_steps(bounds).contains(step);
+            if !is_next(&MOST) && !is_next(&MOST_IN_TREES) {
                 return Err(*step);
             }
             outline.take(*step);

@@ -1,6 +1,6 @@
 //! What can come next in a history, told from what has come: an outline of the database, without its bytes.
 
-use super::{Action, MOST_NEW_PAGES, MOST_PAGES, MOST_TRANSACTIONS, Page, Step};
+use super::{Action, KEYS, MOST_NEW_PAGES, MOST_PAGES, MOST_TRANSACTIONS, Page, Step};
 
 /// Which steps histories have. Commit, rollback, update, flushed pages and checkpoints are in each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -11,13 +11,15 @@ pub enum Vocabulary {
     Space,
     /// Deferred commits, those that read what they have written, and transactions in doubt.
     Outcomes,
-    /// All of these; and when a transaction has ended, another one may begin under its name.
+    /// Keys of a tree whose leaves and nodes are full: they split, and are taken out.
+    Trees,
+    /// All of these but trees; and when a transaction has ended, another one may begin under its name.
     Everything,
 }
 
 impl Vocabulary {
     /// Those whose histories are enumerated.
-    pub const ENUMERATED: [Self; 3] = [Self::Records, Self::Space, Self::Outcomes];
+    pub const ENUMERATED: [Self; 4] = [Self::Records, Self::Space, Self::Outcomes, Self::Trees];
 
     /// Its name.
     #[must_use]
@@ -26,12 +28,13 @@ impl Vocabulary {
             Self::Records => "records",
             Self::Space => "space",
             Self::Outcomes => "outcomes",
+            Self::Trees => "trees",
             Self::Everything => "everything",
         }
     }
 
     fn has(self, other: Self) -> bool {
-        self == other || self == Self::Everything
+        self == other || self == Self::Everything && other != Self::Trees
     }
 }
 
@@ -53,6 +56,9 @@ pub(super) const MOST: Bounds = Bounds {
     vocabulary: Vocabulary::Everything,
 };
 
+/// The widest of those on trees.
+pub(super) const MOST_IN_TREES: Bounds = Bounds { vocabulary: Vocabulary::Trees, ..MOST };
+
 /// What steps are possible next.
 #[derive(Clone)]
 pub(super) struct Outline {
@@ -69,6 +75,10 @@ pub(super) struct Outline {
     dirty: u64,
     changed_map: bool,
     checkpointing: bool,
+    /// Keys that were touched.
+    keys: u64,
+    /// A key was deleted for good since leaves were last looked for that have no other.
+    has_ghosts: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -101,13 +111,17 @@ struct Txn {
     /// Pages that it has read, and those on which it has read the record of each other one.
     read: u64,
     read_of: [u64; MOST_TRANSACTIONS],
+    /// It has read the range of its keys.
+    ranged: bool,
 }
 
 /// What a transaction has done, and would undo.
 #[derive(Clone, Copy, Default)]
 struct Work {
-    /// Pages on which its own record is gone.
+    /// Pages on which its own record is gone, and its keys that are.
     deleted: u64,
+    /// Keys that it has put.
+    put: u64,
     made: u64,
     freed: u64,
 }
@@ -115,6 +129,12 @@ struct Work {
 impl Txn {
     fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Active | Phase::Prepared)
+    }
+
+    /// Whether its key is there: the first two are from the beginning.
+    fn has(&self, key: Page) -> bool {
+        let is_old = matches!(key, Page::Key(1 | 2));
+        (is_old && self.now.deleted & key.bit() == 0) || self.now.put & key.bit() != 0
     }
 
     fn mark(&mut self) {
@@ -145,6 +165,8 @@ impl Default for Outline {
             dirty: 0,
             changed_map: false,
             checkpointing: false,
+            keys: 0,
+            has_ghosts: false,
         }
     }
 }
@@ -169,9 +191,10 @@ impl Outline {
             steps.extend(actions.into_iter().map(|action| Step::By(number, action)));
         }
         steps.extend(self.pages().filter(|page| self.dirty & page.bit() != 0).map(Step::Flush));
-        if self.dirty.count_ones() > 1 {
+        if self.dirty.count_ones() > 1 || self.dirty & self.keys != 0 {
             steps.push(Step::FlushAll);
         }
+        steps.extend(self.has_ghosts.then_some(Step::Reclaim));
         let checkpoint = [Step::CheckpointBegin, Step::CheckpointEnd];
         steps.push(checkpoint[usize::from(self.checkpointing)]);
         steps
@@ -180,7 +203,15 @@ impl Outline {
     fn next_actions(&self, number: usize, bounds: &Bounds, actions: &mut Vec<Action>) {
         let txn = &self.txns[number - 1];
         let vocabulary = bounds.vocabulary;
-        for at in 1..=bounds.pages.min(MOST_PAGES).min(self.used + 1) {
+        let pages = if vocabulary == Vocabulary::Trees { 0 } else { bounds.pages };
+        if vocabulary == Vocabulary::Trees {
+            for key in (1..=KEYS).map(Page::Key) {
+                actions.extend([Action::Put(key), Action::PutLong(key)]);
+                actions.extend(txn.has(key).then_some(Action::Remove(key)));
+            }
+            actions.extend((!txn.ranged).then_some(Action::Range));
+        }
+        for at in 1..=pages.min(MOST_PAGES).min(self.used + 1) {
             let page = Page::Old(at);
             if !self.may_touch(number, page) {
                 continue;
@@ -207,7 +238,7 @@ impl Outline {
         if number > self.begun {
             return;
         }
-        if vocabulary.has(Vocabulary::Records) {
+        if vocabulary.has(Vocabulary::Records) || vocabulary == Vocabulary::Trees {
             if txn.savepoint.is_none() || txn.changed_since {
                 actions.push(Action::Savepoint);
             }
@@ -215,7 +246,7 @@ impl Outline {
                 actions.push(Action::RollbackTo);
             }
         }
-        if txn.changed || txn.read != 0 {
+        if txn.changed || txn.read != 0 || txn.ranged {
             actions.push(Action::Commit);
         }
         if txn.changed {
@@ -264,7 +295,8 @@ impl Outline {
     /// The pages in use so far, the space map first.
     fn pages(&self) -> impl Iterator<Item = Page> {
         let old = (1..=self.used).map(Page::Old);
-        [Page::Map].into_iter().chain(old).chain((1..=self.allocated).map(Page::New))
+        let keys = (1..=KEYS).map(Page::Key).filter(|key| self.keys & key.bit() != 0);
+        [Page::Map].into_iter().chain(old).chain((1..=self.allocated).map(Page::New)).chain(keys)
     }
 
     pub(super) fn take(&mut self, step: Step) {
@@ -272,6 +304,10 @@ impl Outline {
             Step::By(number, action) => self.act(number, action),
             Step::Flush(page) => self.dirty &= !page.bit(),
             Step::FlushAll => self.dirty = 0,
+            Step::Reclaim => {
+                self.has_ghosts = false;
+                self.dirty |= self.keys;
+            }
             Step::CheckpointBegin | Step::CheckpointEnd => self.checkpointing ^= true,
         }
     }
@@ -307,12 +343,15 @@ impl Outline {
                     }
                 }
             }
+            Action::Put(key) | Action::PutLong(key) => self.change_key(number, key, true),
+            Action::Remove(key) => self.change_key(number, key, false),
             Action::Allocate(page) => self.change_map(number, page).now.made |= page.bit(),
             Action::NestedAllocate(page) => {
                 self.change_map(number, page).kept_made |= page.bit();
             }
             Action::Free(page) => self.change_map(number, page).now.freed |= page.bit(),
             Action::NestedFree(page) => self.change_map(number, page).kept_freed |= page.bit(),
+            Action::Range => self.txns[number - 1].ranged = true,
             Action::Savepoint => self.txns[number - 1].mark(),
             Action::RollbackTo => {
                 self.txns[number - 1].go_back();
@@ -347,6 +386,16 @@ impl Outline {
         txn
     }
 
+    /// The transaction puts its key, or removes it.
+    fn change_key(&mut self, number: usize, key: Page, put: bool) {
+        self.keys |= key.bit();
+        let now = &mut self.change(number, key).now;
+        let (gone, there) = (&mut now.deleted, &mut now.put);
+        let (set, cleared) = if put { (there, gone) } else { (gone, there) };
+        *set |= key.bit();
+        *cleared &= !key.bit();
+    }
+
     fn change(&mut self, number: usize, page: Page) -> &mut Txn {
         self.dirty |= page.bit();
         let txn = self.touch(number, page);
@@ -376,6 +425,7 @@ impl Outline {
         let txn = &mut self.txns[number - 1];
         txn.phase = phase;
         txn.gone = txn.now.deleted;
+        self.has_ghosts |= txn.changed && self.keys != 0;
         self.exist =
             (self.exist | txn.now.made | txn.kept_made) & !(txn.now.freed | txn.kept_freed);
         if txn.now.freed != 0 {

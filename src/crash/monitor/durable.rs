@@ -154,9 +154,7 @@ impl<'b> Durable<'b> {
         let log = LogReader::open(&disk, &ControlFile::open(disk.as_ref())?)?;
         let (mut scan, mut made) = (log.scan(log.start()), None);
         while let Some((lsn, record)) = scan.next_record()? {
-            let Some(change) = record.page_change().filter(|change| change.page == page) else {
-                continue;
-            };
+            let Some(change) = record.change_of(page) else { continue };
             if change.op.starts_anew() || change.prev_page_lsn.is_none() {
                 made = Some(page::initial(page, self.begin.page_size));
             }

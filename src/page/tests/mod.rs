@@ -4,6 +4,7 @@
 
 mod damage;
 mod model;
+mod ordered;
 
 use super::*;
 use crate::ids::{Lsn, SlotId, TxnId};

@@ -61,9 +61,7 @@ impl Model {
             }
             PageOp::MarkGhost { slot } => self.change(slot, SlotState::Live, SlotState::Ghost),
             PageOp::ClearGhost { slot } => self.change(slot, SlotState::Ghost, SlotState::Live),
-            PageOp::SetState { .. } | PageOp::Format { .. } | PageOp::Image { .. } => {
-                unreachable!("not generated")
-            }
+            _ => unreachable!("not generated"),
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aries::disk::{SimDisk, Survivors};
 use aries::ids::{Lsn, PageId, SlotId, TxnId};
+use aries::lock::{LockName, Mode};
 use aries::log::{ControlFile, MasterRecord};
 use aries::page::{self, PageOp, PageState};
 use aries::record::{
-    BeginCheckpoint, Commit, EncodedRecord, End, EndCheckpoint, LogRecord, Prepare, PreparedLock,
-    Rollback, TransactionLink, Undo, Update,
+    BeginCheckpoint, Commit, EncodedRecord, End, EndCheckpoint, LogRecord, Prepare, Rollback,
+    TransactionLink, Undo, Update,
 };
 use aries::tables::{DirtyPageTable, TransactionState, TransactionTable};
 
@@ -197,7 +198,7 @@ impl Forge {
         number: u64,
         (part, parts): (u32, u32),
         global_id: &[u8],
-        locks: Vec<PreparedLock>,
+        locks: Vec<(LockName, Mode)>,
     ) -> usize {
         let record = Prepare {
             link: self.link(number),

@@ -22,7 +22,7 @@ impl Locks {
     pub fn take(&mut self, txn: TxnId, name: LockName, mode: Mode) {
         assert!(self.admit(txn, name, mode), "{txn} got {name}, which others hold");
         let held = self.0.entry(name).or_default().entry(txn).or_insert(mode);
-        *held = mode.max(*held);
+        *held = mode.supremum(*held);
     }
 
     pub fn release_all(&mut self, txn: TxnId) {

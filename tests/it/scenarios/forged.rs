@@ -3,12 +3,13 @@
 
 use aries::Error;
 use aries::ids::{Lsn, PageId, SlotId, TxnId};
-use aries::record::PreparedLock;
+use aries::lock::{GapName, KeyName, LockName, Mode};
 
 use crate::common::{Forge, Snapshot, image, try_open};
 
-fn lock(page: u64, slot: u16, exclusive: bool) -> PreparedLock {
-    PreparedLock { page: PageId(page), slot: Some(SlotId(slot)), exclusive }
+fn lock(page: u64, slot: u16, exclusive: bool) -> (LockName, Mode) {
+    let mode = if exclusive { Mode::Exclusive } else { Mode::Shared };
+    (LockName::Record(PageId(page), SlotId(slot)), mode)
 }
 
 /// Opening what was forged fails, and leaves every file as it was.
@@ -73,6 +74,70 @@ fn transactions_in_doubt_that_contradict_each_other() {
     sound.prepare_part(1, whole, b"6", vec![lock(1, 1, false), lock(1, 2, true)]);
     sound.prepare_part(2, whole, b"7", vec![lock(1, 1, false), lock(2, 2, true)]);
     assert_eq!(sound.restart().in_doubt(), ["T1", "T2"]);
+}
+
+/// Whatever modes two of three hold a table in, the third's must go with both.
+#[test]
+fn modes_in_doubt_that_contradict_each_other() {
+    let whole = (0, 1);
+    let table = LockName::Table(PageId(5));
+    let forge_all = |forge: &mut Forge, modes: [Mode; 3]| {
+        for (number, mode) in (1..).zip(modes) {
+            forge.prepare_part(number, whole, &[b'0' + number as u8], vec![(table, mode)]);
+        }
+    };
+    for one in Mode::ALL {
+        for other in Mode::ALL {
+            let modes = [one, Mode::IntentionShared, other];
+            let compatible = |(a, b): (usize, usize)| modes[a].is_compatible_with(modes[b]);
+            if [(0, 1), (0, 2), (1, 2)].into_iter().all(compatible) {
+                let mut sound = Forge::new();
+                forge_all(&mut sound, modes);
+                assert_eq!(sound.restart().in_doubt(), ["T1", "T2", "T3"]);
+            } else {
+                refused("one table for three", |forge| forge_all(forge, modes));
+            }
+        }
+    }
+}
+
+/// Locks of every kind that are in a prepare record are held again, in these modes, and keep others out.
+#[test]
+fn locks_of_every_kind_are_held_again() {
+    let (root, alice) = (PageId(5), KeyName::of(b"alice"));
+    let locks = vec![
+        (LockName::Table(root), Mode::IntentionExclusive),
+        (LockName::Table(PageId(6)), Mode::SharedIntentionExclusive),
+        (LockName::Key(root, alice), Mode::Exclusive),
+        (LockName::Key(root, KeyName::of(b"alice in wonderland")), Mode::Exclusive),
+        (LockName::Gap(root, GapName::Before(alice)), Mode::Exclusive),
+        (LockName::Gap(root, GapName::End), Mode::IntentionExclusive),
+        (LockName::PageExistence(root), Mode::Shared),
+    ];
+    let mut forge = Forge::new();
+    forge.prepare_part(1, (0, 1), b"7", locks.clone());
+    let story = forge.restart().restart();
+    let snapshot = story.db.locks();
+    let held = snapshot.iter().map(|lock| format!("{}: {}", lock.name, lock.holders[0].1));
+    assert_eq!(
+        held.collect::<Vec<_>>(),
+        [
+            "P5: shared",
+            "table P5: intention-exclusive",
+            "table P6: shared-intention-exclusive",
+            "P5/alice: exclusive",
+            "P5/alice in…: exclusive",
+            "gap before P5/alice: exclusive",
+            "gap at the end of P5: intention-exclusive",
+        ]
+    );
+    let mut in_doubt: Vec<_> = snapshot.iter().map(|lock| (lock.name, lock.holders[0].1)).collect();
+    in_doubt.sort_by_key(|(name, _)| *name);
+    let mut expected = locks;
+    expected.sort_by_key(|(name, _)| *name);
+    assert_eq!(in_doubt, expected);
+    story.db.commit_prepared(b"7").unwrap();
+    assert!(story.db.locks().is_empty());
 }
 
 #[test]

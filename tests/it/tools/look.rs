@@ -93,7 +93,7 @@ fn a_space_map_page_tells_the_state_of_each_page() {
         let page = PageId(state["page"].as_u64().unwrap());
         let expected = match db.page_state(page).unwrap().unwrap() {
             PageState::Free => "free",
-            PageState::Used => "used",
+            PageState::Used | PageState::Catalog(_) => "used",
             PageState::FreePending(_) => "free_pending",
         };
         assert_eq!(state["state"], expected, "{page}");

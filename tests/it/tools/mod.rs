@@ -10,7 +10,9 @@ mod reading_log;
 mod readme;
 mod refusals;
 mod restart;
+mod tables;
 mod terminal;
+mod trees;
 mod untouched;
 mod verify;
 

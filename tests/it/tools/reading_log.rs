@@ -20,7 +20,7 @@ fn expected(story: &Story) -> Vec<Value> {
     while at < story.db.stats().end_lsn {
         let bytes = story.db.read_log(at).unwrap();
         let record = bytes.record();
-        let (link, change) = (record.link(), record.page_change());
+        let (link, change) = (record.link(), record.page_changes().next());
         let undo_next_lsn = match &record {
             LogRecord::Compensation(clr) => clr.undo_next_lsn,
             LogRecord::NestedTopActionEnd(end) => end.undo_next_lsn,
@@ -33,6 +33,7 @@ fn expected(story: &Story) -> Vec<Value> {
             "prev_lsn": link.and_then(|link| link.prev_lsn).map(Lsn::get),
             "kind": record.name(),
             "page": change.map(|change| change.page.0),
+            "pages": record.page_changes().map(|change| change.page.0).collect::<Vec<_>>(),
             "prev_page_lsn": change.and_then(|change| change.prev_page_lsn).map(Lsn::get),
             "undo_next_lsn": undo_next_lsn.map(Lsn::get),
             "bytes": end.get() - at.get(),

@@ -1,0 +1,226 @@
+//! A transaction on tables: getting, putting and deleting keys, and ranges of them.
+//!
+//! Each call is a statement: it is done whole, or, where it fails, not at all.
+
+use std::ops::{Bound, RangeBounds};
+
+use super::tables::{Table, TableState};
+use super::transaction::Transaction;
+use crate::btree::{Direction, Locking, Scan, Scanned, Tree, TreeAccess};
+use crate::error::Result;
+use crate::ids::PageId;
+use crate::lock::{KeyName, LockName, Mode};
+
+impl Transaction {
+    /// The value of a key.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aries::Db::open(dir.path().join("mydb"))?;
+    /// let accounts = db.table("accounts")?;
+    /// let mut txn = db.begin()?;
+    /// assert_eq!(txn.get(&accounts, b"bob")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::Error::InvalidInput) for an empty key, one longer than a quarter page, or a table of another database;
+    /// [`NoSuchTable`](crate::Error::NoSuchTable) when it was dropped; [`Deadlock`](crate::Error::Deadlock),
+    /// [`LockTimeout`](crate::Error::LockTimeout), [`Corrupt`](crate::Error::Corrupt).
+    pub fn get(&mut self, table: &Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let locking = self.use_table(table, Mode::IntentionShared)?;
+        self.access(&table.0, locking, &mut Vec::new()).get(key, Mode::Shared)
+    }
+
+    /// The value of a key that this transaction is about to change: locked for itself at once. Who reads first and asks to change
+    /// then may find that others have read it as well: one of them is the victim of a deadlock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aries::Db::open(dir.path().join("mydb"))?;
+    /// let counters = db.table("counters")?;
+    /// db.transact(|txn| {
+    ///     let count = txn.get_for_update(&counters, b"visits")?.map_or(0, |bytes| bytes[0]);
+    ///     txn.put(&counters, b"visits", &[count + 1])
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn get_for_update(&mut self, table: &Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.change(table, |access| access.get(key, Mode::Exclusive))
+    }
+
+    /// Puts a value: in place of the key's, if it has one.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`]; [`InvalidInput`](crate::Error::InvalidInput) also for a value of more than 16 MiB;
+    /// [`DiskFull`](crate::Error::DiskFull) is an ordinary error: the transaction can go on, commit or roll back.
+    pub fn put(&mut self, table: &Table, key: &[u8], value: &[u8]) -> Result<()> {
+        self.change(table, |access| access.put(key, value))
+    }
+
+    /// Puts several values: all of them, or, where it fails, none. Later ones count more.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aries::Db::open(dir.path().join("mydb"))?;
+    /// let accounts = db.table("accounts")?;
+    /// let mut txn = db.begin()?;
+    /// txn.put_batch(&accounts, &[(b"alice", b"100"), (b"bob", b"20")])?;
+    /// txn.commit()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transaction::put`].
+    pub fn put_batch(&mut self, table: &Table, pairs: &[(&[u8], &[u8])]) -> Result<()> {
+        self.change(table, |access| {
+            pairs.iter().try_for_each(|(key, value)| access.put(key, value))
+        })
+    }
+
+    /// Deletes a key; gives whether it was there.
+    ///
+    /// # Errors
+    /// As [`Transaction::put`].
+    pub fn delete(&mut self, table: &Table, key: &[u8]) -> Result<bool> {
+        self.change(table, |access| access.delete(key))
+    }
+
+    /// The keys of a range with their values, in order; `.rev()` gives them from the largest on. What was read stays as it is until this
+    /// transaction ends, and no other key comes between. A range that is upside down is empty. Reading a whole table (`..`) locks it whole.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aries::Db::open(dir.path().join("mydb"))?;
+    /// let accounts = db.table("accounts")?;
+    /// let mut txn = db.begin()?;
+    /// txn.put_batch(&accounts, &[(b"alice", b"100"), (b"bob", b"20"), (b"carol", b"3")])?;
+    /// let from_b: Vec<_> = txn.scan(&accounts, b"b".to_vec()..)?.collect::<Result<_, _>>()?;
+    /// assert_eq!(from_b[0], (b"bob".to_vec(), b"20".to_vec()));
+    /// let last = txn.scan(&accounts, ..)?.next_back().unwrap()?;
+    /// assert_eq!(last.0, b"carol");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transaction::get`]; each item may fail as well, and is the last one then.
+    pub fn scan<R: RangeBounds<Vec<u8>>>(
+        &mut self,
+        table: &Table,
+        range: R,
+    ) -> Result<TableScan<'_>> {
+        let (from, to) = (range.start_bound().cloned(), range.end_bound().cloned());
+        let is_whole = matches!((&from, &to), (Bound::Unbounded, Bound::Unbounded));
+        let mode = if is_whole { Mode::Shared } else { Mode::IntentionShared };
+        let locking = self.use_table(table, mode)?;
+        let scan = Scan::new(from, to);
+        Ok(TableScan { txn: self, table: table.clone(), locking, scan, failed: false })
+    }
+
+    /// Locks the table as it must be, and says whether its keys must be locked, too.
+    fn use_table(&mut self, table: &Table, mode: Mode) -> Result<Locking> {
+        table.check(&self.shared)?;
+        if let Some(mode) = self.table_locks.missing(table.root(), mode) {
+            self.lock(LockName::Table(table.root()), mode)?;
+            self.table_locks.locked(table.root(), mode);
+            // It may have been dropped while this waited.
+            table.check(&self.shared)?;
+        }
+        Ok(self.table_locks.locking(table.root(), mode))
+    }
+
+    /// Locks a key, whether or not it is there.
+    pub(super) fn lock_key(&mut self, table: &Table, key: &[u8], mode: Mode) -> Result<()> {
+        self.use_table(table, Mode::IntentionExclusive)?;
+        self.lock(LockName::Key(table.root(), KeyName::of(key)), mode)
+    }
+
+    fn access<'t>(
+        &'t mut self,
+        table: &'t TableState,
+        locking: Locking,
+        emptied: &'t mut Vec<Vec<u8>>,
+    ) -> TreeAccess<'t> {
+        TreeAccess {
+            tree: &table.tree,
+            txn: &mut self.txn,
+            space: &self.shared.engine.space,
+            locking,
+            freed: &mut self.freed,
+            emptied,
+        }
+    }
+
+    /// Changes a table, or leaves everything as it was.
+    fn change<T>(
+        &mut self,
+        table: &Table,
+        work: impl FnOnce(&mut TreeAccess<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.shared.check_open()?;
+        let locking = self.use_table(table, Mode::IntentionExclusive)?;
+        let (before, mut emptied) = (self.txn.savepoint(), Vec::new());
+        let done = work(&mut self.access(&table.0, locking, &mut emptied));
+        self.emptied.extend(emptied.into_iter().map(|key| (table.clone(), key)));
+        if done.is_err() {
+            // If this fails the engine has stopped, and says so next time.
+            let _ = self.txn.rollback_to(before);
+        }
+        done
+    }
+
+    /// Makes an empty tree.
+    pub(super) fn create_tree(&mut self) -> Result<PageId> {
+        Ok(Tree::create(&mut self.txn, &self.shared.engine.space)?.root())
+    }
+
+    /// Frees all pages of a table that this transaction has locked for itself.
+    pub(super) fn free_tree(&mut self, table: &Table) -> Result<()> {
+        self.access(&table.0, Locking::Table, &mut Vec::new()).free_all()
+    }
+}
+
+/// A range of keys with their values: see [`Transaction::scan`].
+pub struct TableScan<'t> {
+    txn: &'t mut Transaction,
+    table: Table,
+    locking: Locking,
+    scan: Scan,
+    failed: bool,
+}
+
+impl TableScan<'_> {
+    fn step(&mut self, direction: Direction) -> Option<Result<Scanned>> {
+        if self.failed {
+            return None;
+        }
+        let mut emptied = Vec::new();
+        let read = match self.table.check(&self.txn.shared) {
+            Ok(()) => self
+                .txn
+                .access(&self.table.0, self.locking, &mut emptied)
+                .scan(&mut self.scan, direction),
+            Err(error) => Err(error),
+        };
+        self.txn.emptied.extend(emptied.into_iter().map(|key| (self.table.clone(), key)));
+        self.failed = read.is_err();
+        read.transpose()
+    }
+}
+
+impl Iterator for TableScan<'_> {
+    type Item = Result<Scanned>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step(Direction::Forwards)
+    }
+}
+
+impl DoubleEndedIterator for TableScan<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.step(Direction::Backwards)
+    }
+}

@@ -27,7 +27,7 @@ Exit code 1 if a transfer is lost or anything else is wrong, 2 for wrong usage.
 ///
 /// A child process moves money between accounts, from several threads, and says on a pipe which
 /// transfers are committed. It is killed with SIGKILL; then the database is opened, which recovers it
-/// in three phases, and every record is checked: no acknowledged transfer may be missing, none half
+/// in three phases, and every account is checked: no acknowledged transfer may be missing, none half
 /// done, the sum of all accounts as before. After that the same over a disk that holds writes back
 /// until they are synced, as in a power failure.
 #[derive(Args)]
@@ -101,7 +101,7 @@ impl Audience for Screen {
                 "{clients} of a child process move money between accounts, each transfer a \
                  transaction: withdraw, count, deposit, commit. Only then they acknowledge it \
                  to this process, which kills the child in mid-flight (SIGKILL), restarts the \
-                 database and checks every record.",
+                 database and checks every account and every tree.",
             ),
         ));
         self.say(&format!("Database: {} (--seed {seed})\n\n", directory.display()));

@@ -1,39 +1,31 @@
-//! The bank: a database whose records are accounts and the clients' counters.
-//!
-//! Every record is a line of text that says what it is, so that the bank needs no directory of its
-//! own: whoever opens it reads all pages.
+//! The bank: a database with two tables, of accounts and of the clients' counters.
 //!
 //! ```text
-//!   account 0017 holds +00000000987
-//!   client 02 did 0000000341 transfers
+//!   accounts   "0017" → "+00000000987"
+//!   clients    "02"   → "0000000341"        so many transfers
 //! ```
 //!
 //! Invariants:
 //! - accounts and clients are numbered from 0, without a gap;
-//! - all of a bank's records are inserted by one transaction: there is all of a bank or nothing;
-//! - a record keeps its length, so its place.
-
-use std::fmt;
+//! - all that is in both tables is put by one transaction: there is all of a bank or nothing.
 
 use super::{Error, Transfer};
-use crate::db::{Db, Transaction};
-use crate::ids::{Lsn, PageId, SlotId};
-use crate::page::{self, PageKind, PageState};
+use crate::db::{Db, Table, Transaction};
+use crate::ids::{Lsn, PageId};
 
 /// What each account holds at first.
 pub const INITIAL_BALANCE: i64 = 1000;
 
-/// Where a record is.
-type Place = (PageId, SlotId);
-
-/// Where the records of an open bank are.
+/// An open bank.
 #[derive(Clone, Debug)]
 pub struct Bank {
-    accounts: Vec<Place>,
-    clients: Vec<Place>,
+    accounts: Table,
+    clients: Table,
+    /// How many there are of each.
+    numbers: (usize, usize),
 }
 
-/// What all records of a bank say.
+/// What both tables say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct State {
     /// The balance of each account.
@@ -42,105 +34,93 @@ pub struct State {
     pub counts: Vec<u64>,
 }
 
-/// A record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Line {
-    Account { number: usize, balance: i64 },
-    Client { number: usize, count: u64 },
+fn account_key(number: usize) -> String {
+    format!("{number:04}")
 }
 
-impl fmt::Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Account { number, balance } => {
-                write!(f, "account {number:04} holds {balance:+012}")
-            }
-            Self::Client { number, count } => {
-                write!(f, "client {number:02} did {count:010} transfers")
-            }
-        }
-    }
+fn client_key(number: usize) -> String {
+    format!("{number:02}")
 }
 
-impl Line {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let words: Vec<&str> = std::str::from_utf8(bytes).ok()?.split(' ').collect();
-        match words[..] {
-            ["account", number, "holds", balance] => {
-                Some(Self::Account { number: number.parse().ok()?, balance: balance.parse().ok()? })
-            }
-            ["client", number, "did", count, "transfers"] => {
-                Some(Self::Client { number: number.parse().ok()?, count: count.parse().ok()? })
-            }
-            _ => None,
-        }
-    }
+fn put_balance(
+    txn: &mut Transaction,
+    table: &Table,
+    number: usize,
+    balance: i64,
+) -> Result<(), Error> {
+    Ok(txn.put(table, account_key(number).as_bytes(), format!("{balance:+012}").as_bytes())?)
+}
+
+fn put_count(txn: &mut Transaction, table: &Table, number: usize, count: u64) -> Result<(), Error> {
+    Ok(txn.put(table, client_key(number).as_bytes(), format!("{count:010}").as_bytes())?)
+}
+
+/// What stands for a number in a table.
+fn number<N: std::str::FromStr>(table: &Table, key: &[u8], value: &[u8]) -> Result<N, Error> {
+    let parsed = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| {
+        let (key, value) = (key.escape_ascii(), value.escape_ascii());
+        Error::Bank(format!("table {} has \"{value}\" for \"{key}\"", table.name()))
+    })
 }
 
 impl Bank {
-    /// Finds the bank in an open database, and makes one if there is no record at all.
+    /// Finds the bank in an open database, and makes one if there is none.
     ///
     /// # Errors
-    /// [`Error::Bank`] for records that are no bank's; those of the engine.
+    /// [`Error::Bank`] for tables that are no bank's; those of the engine.
     pub fn find_or_make(db: &Db, accounts: usize, clients: usize) -> Result<Self, Error> {
         let bank = Self::find(db)?;
-        if !bank.accounts.is_empty() {
+        if bank.accounts() > 0 {
             return Ok(bank);
         }
         let mut txn = db.begin()?;
-        let mut lines = Vec::with_capacity(accounts + clients);
-        lines
-            .extend((0..accounts).map(|number| Line::Account { number, balance: INITIAL_BALANCE }));
-        lines.extend((0..clients).map(|number| Line::Client { number, count: 0 }));
-        insert_all(&mut txn, &lines)?;
+        for number in 0..accounts {
+            put_balance(&mut txn, &bank.accounts, number, INITIAL_BALANCE)?;
+        }
+        for number in 0..clients {
+            put_count(&mut txn, &bank.clients, number, 0)?;
+        }
         txn.commit()?;
         Self::find(db)
     }
 
-    /// Finds the records in an open database.
+    /// Finds the tables in an open database.
     ///
     /// # Errors
     /// As [`Bank::find_or_make`].
     pub fn find(db: &Db) -> Result<Self, Error> {
-        let (mut accounts, mut clients) = (Vec::new(), Vec::new());
-        let mut txn = db.begin()?;
-        for page in (0..db.stats().pages).map(PageId) {
-            if !holds_records(db, page)? {
-                continue;
-            }
-            for slot in txn.slots(page)? {
-                match read(&mut txn, (page, slot))? {
-                    Line::Account { number, .. } => accounts.push((number, (page, slot))),
-                    Line::Client { number, .. } => clients.push((number, (page, slot))),
-                }
-            }
-        }
-        txn.commit()?;
-        Ok(Self { accounts: in_order(accounts)?, clients: in_order(clients)? })
+        let (accounts, clients) = (db.table("accounts")?, db.table("clients")?);
+        let mut bank = Self { accounts, clients, numbers: (0, 0) };
+        let state = bank.state(db)?;
+        bank.numbers = (state.balances.len(), state.counts.len());
+        Ok(bank)
     }
 
     /// How many accounts there are.
     #[must_use]
     pub fn accounts(&self) -> usize {
-        self.accounts.len()
+        self.numbers.0
     }
 
     /// How many clients there are.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.clients.len()
+        self.numbers.1
     }
 
-    /// What the record at this place is, in words.
+    /// What this key of the tree with this root is, in words.
     #[must_use]
-    pub fn name_of(&self, page: PageId, slot: SlotId) -> Option<String> {
-        let number = |places: &[Place]| places.iter().position(|place| *place == (page, slot));
-        number(&self.accounts)
-            .map(|number| format!("account {number}"))
-            .or_else(|| number(&self.clients).map(|number| format!("counter of client {number}")))
+    pub fn name_of(&self, tree: PageId, key: &[u8]) -> Option<String> {
+        let number: usize = std::str::from_utf8(key).ok()?.parse().ok()?;
+        if tree == self.accounts.root() {
+            Some(format!("account {number}"))
+        } else {
+            (tree == self.clients.root()).then(|| format!("counter of client {number}"))
+        }
     }
 
-    /// Does a transfer and commits: when this returns, it is durable. Records are locked in the
+    /// Does a transfer and commits: when this returns, it is durable. Keys are locked in the
     /// order of the transfer, so that clients do run into deadlocks; `think` is called between two
     /// changes.
     ///
@@ -157,7 +137,7 @@ impl Bank {
         let done = self
             .add(&mut txn, transfer.from, -transfer.amount)
             .inspect(|()| think())
-            .and_then(|()| self.count(&mut txn, client, sequence))
+            .and_then(|()| put_count(&mut txn, &self.clients, client, sequence))
             .inspect(|()| think())
             .and_then(|()| self.add(&mut txn, transfer.to, transfer.amount))
             .inspect(|()| think());
@@ -171,98 +151,82 @@ impl Bank {
     }
 
     fn add(&self, txn: &mut Transaction, account: usize, amount: i64) -> Result<(), Error> {
-        let place = self.accounts[account];
-        match read(txn, place)? {
-            Line::Account { number, balance } if number == account => {
-                write(txn, place, Line::Account { number, balance: balance + amount })
-            }
-            other => Err(Error::Bank(format!("{other:?} in place of account {account}"))),
-        }
+        let key = account_key(account);
+        let value = txn.get(&self.accounts, key.as_bytes())?.unwrap_or_default();
+        let balance: i64 = number(&self.accounts, key.as_bytes(), &value)?;
+        put_balance(txn, &self.accounts, account, balance + amount)
     }
 
-    fn count(&self, txn: &mut Transaction, client: usize, count: u64) -> Result<(), Error> {
-        write(txn, self.clients[client], Line::Client { number: client, count })
-    }
-
-    /// Reads all records.
+    /// Reads both tables, in one transaction.
     ///
     /// # Errors
-    /// Those of the engine.
+    /// Those of the engine; [`Error::Bank`] for what is no bank's.
     pub fn state(&self, db: &Db) -> Result<State, Error> {
-        let mut state = State { balances: Vec::new(), counts: Vec::new() };
         let mut txn = db.begin()?;
-        for place in self.accounts.iter().chain(&self.clients) {
-            match read(&mut txn, *place)? {
-                Line::Account { balance, .. } => state.balances.push(balance),
-                Line::Client { count, .. } => state.counts.push(count),
-            }
-        }
+        let balances = read_all(&mut txn, &self.accounts, account_key)?;
+        let counts = read_all(&mut txn, &self.clients, client_key)?;
         txn.commit()?;
-        Ok(state)
+        Ok(State { balances, counts })
     }
 }
 
-fn holds_records(db: &Db, page: PageId) -> Result<bool, Error> {
-    if db.page_state(page)? != Some(PageState::Used) {
-        return Ok(false);
-    }
-    Ok(page::kind(db.fix_page(page)?.bytes()) == Some(PageKind::Slotted))
-}
-
-fn insert_all(txn: &mut Transaction, lines: &[Line]) -> Result<(), Error> {
-    let mut page = txn.allocate_page()?;
-    for line in lines {
-        let text = line.to_string();
-        match txn.insert_record(page, text.as_bytes()) {
-            Err(crate::error::Error::PageFull { .. }) => {
-                page = txn.allocate_page()?;
-                txn.insert_record(page, text.as_bytes())?;
-            }
-            inserted => drop(inserted?),
+/// The values of a table whose keys are numbered from 0 without a gap.
+fn read_all<N: std::str::FromStr>(
+    txn: &mut Transaction,
+    table: &Table,
+    key_of: fn(usize) -> String,
+) -> Result<Vec<N>, Error> {
+    let mut values = Vec::new();
+    for pair in txn.scan(table, ..)? {
+        let (key, value) = pair?;
+        let expected = key_of(values.len());
+        if key != expected.as_bytes() {
+            let (key, table) = (key.escape_ascii(), table.name());
+            let message = format!("table {table} has \"{key}\" where \"{expected}\" should be");
+            return Err(Error::Bank(message));
         }
+        values.push(number(table, &key, &value)?);
     }
-    Ok(())
-}
-
-fn read(txn: &mut Transaction, (page, slot): Place) -> Result<Line, Error> {
-    let bytes = txn.read_record(page, slot)?.unwrap_or_default();
-    Line::parse(&bytes).ok_or_else(|| {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        Error::Bank(format!("record {page}.{slot} says {text:?}"))
-    })
-}
-
-fn write(txn: &mut Transaction, (page, slot): Place, line: Line) -> Result<(), Error> {
-    Ok(txn.write_record(page, slot, 0, line.to_string().as_bytes())?)
-}
-
-/// The places of records numbered from 0 without a gap.
-fn in_order(mut numbered: Vec<(usize, Place)>) -> Result<Vec<Place>, Error> {
-    numbered.sort_unstable();
-    match numbered.iter().enumerate().find(|(index, (number, _))| index != number) {
-        None => Ok(numbered.into_iter().map(|(_, place)| place).collect()),
-        Some((index, (number, _))) => {
-            Err(Error::Bank(format!("record number {number} where {index} should be")))
-        }
-    }
+    Ok(values)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::disk::SimDisk;
+    use crate::sync::Arc;
 
     #[test]
-    fn records_are_read_as_they_were_written_and_keep_their_length() {
-        for balance in [0, -5, 1_000, -99_999_999, 99_999_999] {
-            let line = Line::Account { number: 17, balance };
-            assert_eq!(Line::parse(line.to_string().as_bytes()), Some(line));
-            assert_eq!(line.to_string().len(), 31);
+    fn what_is_no_bank_is_refused() {
+        let spoilt: [(&str, &[u8], &[u8]); 4] = [
+            ("accounts", b"0001", b"many"),
+            ("accounts", b"0099", b"+00000000001"),
+            ("accounts", b"x", b"+00000000001"),
+            ("clients", b"00", b"\xFF"),
+        ];
+        for (table, key, value) in spoilt {
+            let options = crate::Options::new().background(false);
+            let db = options.open_on(Arc::new(SimDisk::new())).unwrap();
+            let bank = Bank::find_or_make(&db, 3, 2).unwrap();
+            assert_eq!((bank.accounts(), bank.clients()), (3, 2));
+            let state = bank.state(&db).unwrap();
+            assert_eq!((state.balances, state.counts), (vec![INITIAL_BALANCE; 3], vec![0; 2]));
+            let table = db.table(table).unwrap();
+            db.transact(|txn| txn.put(&table, key, value)).unwrap();
+            assert!(matches!(Bank::find(&db), Err(Error::Bank(_))));
         }
-        let line = Line::Client { number: 3, count: 42 };
-        assert_eq!(line.to_string(), "client 03 did 0000000042 transfers");
-        assert_eq!(Line::parse(line.to_string().as_bytes()), Some(line));
-        for other in [&b"alice 100"[..], b"", b"account x holds 1", b"client 1 did 1", b"\xFF"] {
-            assert_eq!(Line::parse(other), None);
-        }
+    }
+
+    #[test]
+    fn keys_have_names() {
+        let options = crate::Options::new().background(false);
+        let db = options.open_on(Arc::new(SimDisk::new())).unwrap();
+        let bank = Bank::find_or_make(&db, 3, 2).unwrap();
+        let named = |table: &Table, key: &[u8]| bank.name_of(table.root(), key);
+        assert_eq!(named(&bank.accounts, b"0002").as_deref(), Some("account 2"));
+        assert_eq!(named(&bank.clients, b"01").as_deref(), Some("counter of client 1"));
+        assert_eq!(named(&bank.clients, b"x"), None);
+        assert_eq!(bank.name_of(PageId(0), b"0002"), None);
     }
 }

@@ -8,8 +8,7 @@ use super::{ACCOUNTS, Bank, CLIENTS, Error, Ledger, Verdict, options};
 use crate::db::Db;
 use crate::event::{Event, SkipReason};
 use crate::ids::{Lsn, PageId, TxnId};
-use crate::page::PageOp;
-use crate::record::LogRecord;
+use crate::record::{LogRecord, Undo};
 use crate::recovery::RestartReport;
 use crate::sync::{Arc, Mutex};
 
@@ -81,9 +80,9 @@ impl Story {
             // Nobody depends on the words: without the record there are none.
             let Ok(bytes) = db.read_log(undoing.lsn) else { continue };
             if let LogRecord::Update(update) = bytes.record()
-                && let PageOp::Patch { slot, .. } = update.op
+                && let Undo::Key(undo) = update.undo
             {
-                undoing.what = bank.name_of(update.page, slot);
+                undoing.what = bank.name_of(undo.tree, undo.key);
             }
         }
     }
@@ -118,7 +117,7 @@ pub fn first(home: &Home, clients: Option<usize>) -> Result<Ledger, Error> {
     }
 }
 
-/// Restarts the database that a kill left, checks every record, and closes it.
+/// Restarts the database that a kill left, checks every account and every tree, and closes it.
 pub fn after_kill(directory: &Path, ledger: &mut Ledger) -> Result<Examined, Error> {
     let seen = Arc::new(Mutex::new(Story::default()));
     let observer = {
@@ -130,7 +129,11 @@ pub fn after_kill(directory: &Path, ledger: &mut Ledger) -> Result<Examined, Err
     let restart = db.restart_report().clone();
     let bank = Bank::find(&db)?;
     story.explain(&db, &bank);
-    let verdict = ledger.check(&bank.state(&db)?);
+    let mut verdict = ledger.check(&bank.state(&db)?);
+    let tables = db.verify_tables()?;
+    if !tables.is_sound() {
+        verdict.faults.push(format!("the tables are damaged: {tables:?}"));
+    }
     db.close()?;
     Ok(Examined { verdict, restart, story })
 }

@@ -10,11 +10,11 @@
 //!   after a random time: SIGKILL ------------>  X
 //!   reads the pipe to its end
 //!   opens the bank: analysis, redo, undo
-//!   checks every record against the ledger
+//!   checks every tree, and every account against the ledger
 //! ```
 //!
 //! What a client does in its transfer number `n` is a pure function of seed, client and `n`
-//! ([`Transfer::of`]). So the counters alone, one record for each client, say what every balance
+//! ([`Transfer::of`]). So the counters alone, one for each client, say what every balance
 //! must be, and [`Ledger`] can tell a lost transfer, half a transfer, and one too many.
 //!
 //! What is shown, and what is not:

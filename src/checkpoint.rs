@@ -275,6 +275,18 @@ impl Checkpointer {
         self.log.truncate(control.oldest_required_lsn())
     }
 
+    /// Notes in the control file, durably in both slots, that only records from the last checkpoint on tell all changes
+    /// of pages: from now on pages are changed without a log.
+    ///
+    /// # Errors
+    /// Final ones.
+    pub fn log_is_complete_from_here(&self) -> Result<()> {
+        let mut control = self.control.lock();
+        let updated =
+            control.update_both(|master| master.complete_from_lsn = Some(master.checkpoint_lsn));
+        updated.map_err(|error| self.log.poison().stop(error))
+    }
+
     /// Notes in the control file that the log ends here and nothing is to be recovered.
     ///
     /// # Errors

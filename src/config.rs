@@ -67,6 +67,7 @@ impl TornPageProtection {
 ///   Commit            everything               everything          nothing that was acknowledged
 ///   Interval          what was forced          what was forced     the commits since the last force
 ///   Buffered          everything               what was forced     the commits since then, if power fails
+///   Off               the last flush           the last flush      all since the last Db::flush
 /// ```
 ///
 /// Whatever is lost, it is the last commits: what is there afterwards is what some of the first of them made, all of each. A
@@ -81,6 +82,10 @@ pub enum Durability {
     Interval(Duration),
     /// It returns when its record is handed to the operating system, which writes it when it likes.
     Buffered,
+    /// It returns at once, and nothing of it reaches the disk: no log is written, no page. [`Db::flush`](crate::Db::flush)
+    /// writes all pages that changed, as one atomic batch: after a crash the state is exactly that of the last flush.
+    /// What changed since then takes memory: its pages beyond the buffer pool, and the log that rollback needs.
+    Off,
 }
 
 /// How redo repeats history.

@@ -21,6 +21,10 @@
 //! Source: not in the paper, which assumes that a page is written whole or not at all;
 //! the technique is InnoDB's.
 
+mod whole;
+
+use std::path::PathBuf;
+
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -74,6 +78,7 @@ pub struct Image {
 /// The double-write file of an open database.
 pub struct DoubleWrite {
     file: Arc<dyn DiskFile>,
+    path: PathBuf,
     page_size: usize,
     batch: u64,
     buffer: Vec<u8>,
@@ -85,10 +90,10 @@ impl DoubleWrite {
     /// # Errors
     /// Those of the disk.
     pub fn create(disk: &dyn Disk, page_size: usize) -> Result<Self> {
-        let file = disk.create(DOUBLE_WRITE_FILE)?;
+        let (file, path) = (disk.create(DOUBLE_WRITE_FILE)?, path_on(disk));
         file.write_at(0, &vec![0; DOUBLE_WRITE_HEADER + BATCH_PAGES * page_size])?;
         file.sync_data()?;
-        Ok(Self { file, page_size, batch: 0, buffer: Vec::new() })
+        Ok(Self { file, path, page_size, batch: 0, buffer: Vec::new() })
     }
 
     /// Opens the file and reads the newest batch, if it is complete.
@@ -98,7 +103,7 @@ impl DoubleWrite {
     pub fn open(disk: &dyn Disk, page_size: usize) -> Result<(Self, Vec<Image>)> {
         let file = match disk.open(DOUBLE_WRITE_FILE) {
             Err(error) if error.is_not_found() => {
-                let place = Place::File(disk.location().join(DOUBLE_WRITE_FILE));
+                let place = Place::File(path_on(disk));
                 return Err(Error::corrupt(place, "the double-write file", "no file"));
             }
             other => other?,
@@ -107,7 +112,8 @@ impl DoubleWrite {
         let read = file.read_at(0, &mut bytes)?;
         bytes.truncate(read);
         let (batch, images) = read_batch(&bytes, page_size).unwrap_or_default();
-        Ok((Self { file, page_size, batch, buffer: Vec::new() }, images))
+        let path = path_on(disk);
+        Ok((Self { file, path, page_size, batch, buffer: Vec::new() }, images))
     }
 
     /// Writes a batch and returns when it is durable. The log must be durable up to each page's LSN.
@@ -163,6 +169,10 @@ impl DoubleWrite {
             self.buffer.extend_from_slice(&image.bytes);
         }
     }
+}
+
+fn path_on(disk: &dyn Disk) -> PathBuf {
+    disk.location().join(DOUBLE_WRITE_FILE)
 }
 
 fn entry_of(image: &Image) -> Entry {

@@ -36,6 +36,7 @@ pub(crate) fn pool_on(
         clean_end_lsn: None,
         in_place_only: false,
         pages: file.pages(),
+        complete_from_lsn: None,
     };
     let control = Arc::new(Mutex::new(ControlFile::create(disk, master).unwrap()));
     let log = Arc::clone(log);

@@ -7,6 +7,7 @@
 //! | `None` | none | all, synced | |
 
 use super::double_write::Image;
+use super::frame::Contents;
 use super::{BufferPool, DoubleWrite};
 use crate::config::{Sabotage, TornPageProtection};
 use crate::error::Result;
@@ -119,6 +120,41 @@ impl BufferPool {
                 // All are latched by others. Wait for one of them, holding nothing.
                 drop(self.fix_read(first)?);
             }
+        }
+    }
+
+    /// Replaces pages, durably: a crash leaves all of them as they were, or all as `image` gives them, sealed. Nobody
+    /// else uses the pool, which holds none of them.
+    ///
+    /// # Errors
+    /// [`crate::Error::DiskFull`] is an ordinary error, nothing is replaced then; those of `image`; final errors.
+    pub fn replace_pages(
+        &self,
+        pages: &[PageId],
+        mut image: impl FnMut(PageId) -> Result<Image>,
+    ) -> Result<()> {
+        let durable = self.log.force_all()?;
+        let mut writer = self.writer.lock();
+        let written = writer.write_whole(pages, &mut image, durable);
+        let replaced = match written {
+            Err(error) if error.is_disk_full() => return Err(error),
+            written => written.and_then(|()| writer.apply_whole(&self.file, durable)),
+        };
+        replaced.map_err(|error| self.log.poison().stop(error))?;
+        self.written.fetch_add(pages.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes every page out of the pool and gives its memory back. No page is dirty, and nobody else uses the pool.
+    pub fn empty(&self) {
+        self.table.lock().frames.clear();
+        for frame in &self.frames {
+            assert!(frame.fixes() == 0, "nobody uses the pool");
+            let mut dirty = frame.dirty.lock();
+            assert!(dirty.rec_lsn.is_none(), "no page is dirty");
+            dirty.page = None;
+            drop(dirty);
+            *frame.latch.write() = Contents::default();
         }
     }
 

@@ -28,7 +28,7 @@ The JSON object (nil is null):
     format_version  of a slot of another version
     and of a valid one: database_id (32 hexadecimal digits), page_size, segment_bytes, sequence,
     epoch, checkpoint_lsn, checkpoint_epoch, oldest_required_lsn, clean_end_lsn, in_place_only,
-    pages";
+    pages, complete_from_lsn";
 
 /// Shows the control file: both slots of the master record, and which of them counts.
 #[derive(Args)]
@@ -71,6 +71,11 @@ fn fields(master: &MasterRecord) -> Vec<Line> {
         ),
         line("in_place_only", in_place, "pages are written past the double-write file"),
         line("pages", number(master.pages), "pages in the file"),
+        line(
+            "complete_from_lsn",
+            position(master.complete_from_lsn),
+            "before it pages were changed without a log",
+        ),
     ]
 }
 

@@ -174,6 +174,7 @@ pub fn create(
         clean_end_lsn: Some(log.end_lsn()),
         in_place_only: false,
         pages,
+        complete_from_lsn: None,
     };
     ControlFile::create(disk.as_ref(), master)?;
     disk.sync_directory("")?;
@@ -210,7 +211,8 @@ fn remove_unfinished(disk: &dyn Disk) -> Result<()> {
 
 fn first_log(segments: Segments, config: &Config, observers: &Observers) -> Result<Log> {
     let start = Lsn::new(segments.geometry().first_record(1)).expect("behind the header");
-    let position = LogPosition { end: start, durable: start, epoch: FIRST_EPOCH };
+    let (epoch, complete_from) = (FIRST_EPOCH, None);
+    let position = LogPosition { end: start, durable: start, epoch, complete_from };
     let log = Log::new(segments, config, Epochs::default(), position, observers.clone());
     while log.prepare_step()? {}
     Ok(log)

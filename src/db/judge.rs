@@ -74,8 +74,11 @@ fn read_chains(database: &Outside) -> Result<Chains> {
     let log = database.log()?;
     let mut chains = Chains::default();
     let mut scan = log.scan(log.start());
+    let complete_from = database.master().complete_from_lsn;
     while let Some((lsn, record)) = scan.next_record()? {
-        chains.read(lsn, &record);
+        if complete_from <= Some(lsn) {
+            chains.read(lsn, &record);
+        }
     }
     log.check_end(&mut scan)?;
     Ok(chains)

@@ -32,6 +32,7 @@ mod prepared;
 mod table_check;
 mod tables;
 mod transaction;
+mod unlogged;
 mod verify;
 
 pub use access::TableScan;
@@ -48,6 +49,7 @@ pub use crate::txn::PreparedTransaction;
 
 use background::Background;
 use tables::Tables;
+use unlogged::{Admission, Unlogged};
 
 use crate::checkpoint::{Begun, Checkpoint};
 use crate::config::{Config, Durability};
@@ -61,6 +63,8 @@ use std::time::Instant;
 /// What all handles and transactions of an open database share.
 struct Shared {
     engine: Engine,
+    /// What is below the engine if it logs nothing to disk.
+    unlogged: Option<Unlogged>,
     restart_report: RestartReport,
     checkpoint_log_bytes: u64,
     /// The begin record of the latest checkpoint: pages dirty since before it are written.
@@ -90,11 +94,18 @@ impl Db {
         Options::new().open(path)
     }
 
-    fn start(engine: Engine, restart_report: RestartReport, config: &Config) -> Self {
+    fn start(
+        engine: Engine,
+        unlogged: Option<Unlogged>,
+        restart_report: RestartReport,
+        config: &Config,
+    ) -> Self {
+        let latest_checkpoint = engine.checkpointer.master().checkpoint_lsn;
         let shared = Arc::new(Shared {
-            latest_checkpoint: AtomicU64::new(restart_report.checkpoint_lsn.get()),
+            latest_checkpoint: AtomicU64::new(latest_checkpoint.get()),
             checkpointed_at: AtomicU64::new(engine.transactions.log().end_lsn().get()),
             engine,
+            unlogged,
             restart_report,
             checkpoint_log_bytes: config.checkpoint_log_bytes,
             closed: AtomicBool::new(false),
@@ -111,8 +122,9 @@ impl Db {
     /// [`Error::Closed`], [`Error::Poisoned`].
     pub fn begin(&self) -> Result<Transaction> {
         self.shared.check_open()?;
+        let admission = self.shared.admit();
         let txn = self.shared.engine.transactions.begin()?;
-        Ok(Transaction::new(Arc::clone(&self.shared), txn))
+        Ok(Transaction::new(Arc::clone(&self.shared), txn, admission))
     }
 
     /// Takes a fuzzy checkpoint and truncates the log; nobody is stopped, no page is written.
@@ -142,6 +154,42 @@ impl Db {
         let checkpoint = self.shared.engine.checkpointer.complete(begun)?;
         self.shared.checkpointed(&checkpoint);
         Ok(checkpoint)
+    }
+
+    /// Writes all pages that have changed, then takes a checkpoint: nothing is left to recover of what was committed before.
+    ///
+    /// Under [`Durability::Off`] this is what makes changes durable: all of them since the last flush, or, should a crash
+    /// come first, none. It waits for a moment at which no transaction is active, no longer than the
+    /// [lock timeout](Options::lock_timeout); so whoever calls it must not have one under way.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// use aries::config::Durability;
+    /// let db = aries::Options::new().durability(Durability::Off).open(dir.path().join("mydb"))?;
+    /// let readings = db.table("readings")?;
+    /// db.transact(|txn| txn.put(&readings, b"monday", b"17"))?;
+    /// db.flush()?; // monday is durable, and all else that was committed
+    /// db.transact(|txn| txn.put(&readings, b"tuesday", b"18"))?;
+    /// drop(db); // as a crash would: tuesday is lost
+    ///
+    /// let db = aries::Db::open(dir.path().join("mydb"))?;
+    /// let readings = db.table("readings")?;
+    /// let mut txn = db.begin()?;
+    /// assert!(txn.get(&readings, b"monday")?.is_some());
+    /// assert!(txn.get(&readings, b"tuesday")?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when transactions did not end in time; [`Error::DiskFull`]: nothing is lost then, and it may be
+    /// tried again. [`Error::Closed`], final errors.
+    pub fn flush(&self) -> Result<()> {
+        self.shared.check_open()?;
+        if let Some(unlogged) = &self.shared.unlogged {
+            return unlogged.flush(&self.shared.engine);
+        }
+        self.shared.engine.transactions.pool().flush_all()?;
+        self.checkpoint().map(drop)
     }
 
     /// Does one round of what the background threads do: prepares log segments, forces deferred
@@ -180,7 +228,10 @@ impl Db {
             return Err(Error::InvalidInput(message));
         }
         drop(self.background.lock().take());
-        self.shared.write_everything()
+        match &self.shared.unlogged {
+            Some(unlogged) => unlogged.flush(&self.shared.engine),
+            None => write_everything(&self.shared.engine),
+        }
     }
 }
 
@@ -208,7 +259,7 @@ impl Shared {
     fn may_force(&self) -> bool {
         match self.engine.transactions.log().durability() {
             Durability::Commit => true,
-            Durability::Buffered => false,
+            Durability::Buffered | Durability::Off => false,
             Durability::Interval(interval) => {
                 let mut forced_at = self.forced_at.lock();
                 let is_time = forced_at.elapsed() >= interval;
@@ -242,12 +293,17 @@ impl Shared {
         self.checkpointed_at.fetch_max(end.get(), Ordering::AcqRel);
     }
 
-    fn write_everything(&self) -> Result<()> {
-        let engine = &self.engine;
-        let (log, pool) = (engine.transactions.log(), engine.transactions.pool());
-        pool.flush_all()?;
-        engine.checkpointer.checkpoint()?;
-        let durable = log.force_all()?;
-        engine.checkpointer.closed_at(durable.end())
+    /// Counts a transaction that is about to begin, where that matters.
+    fn admit(&self) -> Option<Admission> {
+        self.unlogged.as_ref().map(Unlogged::admit)
     }
+}
+
+/// Writes all pages, takes a checkpoint, and notes that nothing is to be recovered.
+fn write_everything(engine: &Engine) -> Result<()> {
+    let (log, pool) = (engine.transactions.log(), engine.transactions.pool());
+    pool.flush_all()?;
+    engine.checkpointer.checkpoint()?;
+    let durable = log.force_all()?;
+    engine.checkpointer.closed_at(durable.end())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::unlogged::Unlogged;
 use super::{Db, create};
 use crate::btree::FindCells;
 use crate::config::{
@@ -116,7 +117,8 @@ impl Options {
     }
 
     /// What a commit waits for ([`Durability::Commit`] by default). Chosen anew at each open. What is
-    /// [prepared](crate::Transaction::prepare), and a ticket that is waited for, is durable under each of them.
+    /// [prepared](crate::Transaction::prepare), and a ticket that is waited for, is durable under each of them but
+    /// [`Durability::Off`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
@@ -225,7 +227,11 @@ impl Options {
         match self.recover(&disk, &observers) {
             Ok((engine, report, config)) => {
                 distrust::watch(&disk, engine.transactions.log().poison());
-                Ok(Db::start(engine, report, &config))
+                if config.durability != Durability::Off {
+                    return Ok(Db::start(engine, None, report, &config));
+                }
+                let (engine, unlogged) = Unlogged::over(&disk, engine, &config, &observers)?;
+                Ok(Db::start(engine, Some(unlogged), report, &config))
             }
             Err(error) => {
                 distrust::failed(disk.as_ref(), &error);

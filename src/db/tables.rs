@@ -343,6 +343,7 @@ impl Db {
         }
         let mut known = self.shared.tables.catalog.lock();
         if let Catalog::Missing = *known {
+            let _admission = self.shared.admit();
             let mut txn = self.shared.engine.transactions.begin()?;
             let root = Tree::create_catalog(&mut txn, &self.shared.engine.space)?;
             txn.commit(&())?;
@@ -356,6 +357,7 @@ impl Shared {
     /// Takes a leaf out of its tree that holds nothing but ghosts, if one was noticed. Gives whether one was.
     pub(super) fn reclaim_step(&self) -> Result<bool> {
         let Some((table, key)) = self.tables.emptied.lock().pop() else { return Ok(false) };
+        let _admission = self.admit();
         let mut txn = self.engine.transactions.begin()?;
         let locks = self.engine.transactions.locks();
         let name = LockName::Table(table.root());

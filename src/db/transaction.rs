@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 
 use super::Shared;
 use super::tables::{Table, TableLocks};
+use super::unlogged::Admission;
 use crate::error::{Error, Result};
 use crate::ids::{Lsn, PageId, SlotId, TxnId};
 use crate::lock::{LockName, Mode};
@@ -34,13 +35,19 @@ pub struct Transaction {
     pub(super) table_locks: TableLocks,
     /// Leaves that hold nothing but ghosts, by a key that belongs into each: to be taken out of their trees later.
     pub(super) emptied: Vec<(Table, Vec<u8>)>,
+    /// The last to be dropped: the transaction has ended by then.
+    _admission: Option<Admission>,
 }
 
 impl Transaction {
-    pub(super) fn new(shared: Arc<Shared>, txn: txn::Transaction) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        txn: txn::Transaction,
+        admission: Option<Admission>,
+    ) -> Self {
         let (freed, seen) = (Vec::new(), HashSet::new());
         let (table_locks, emptied) = (TableLocks::default(), Vec::new());
-        Self { shared, txn, freed, seen, table_locks, emptied }
+        Self { shared, txn, freed, seen, table_locks, emptied, _admission: admission }
     }
 
     /// Tells of the leaves that it emptied.
@@ -340,11 +347,16 @@ impl Transaction {
     /// locks, so others may have to wait, and all log since its first record.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for a global id of a wrong length or in use, [`Error::DiskFull`]: the
-    /// transaction is rolled back then, as when it is dropped. [`Error::OutcomeUnknown`] if the log could
+    /// [`Error::InvalidInput`] for a global id of a wrong length or in use, and without a log
+    /// ([`Durability::Off`](crate::config::Durability::Off)); [`Error::DiskFull`]: the transaction is rolled back then, as when it is dropped. [`Error::OutcomeUnknown`] if the log could
     /// not be forced: after reopening it is in doubt, or rolled back.
     pub fn prepare(self, global_id: &[u8]) -> Result<Lsn> {
         self.shared.check_open()?;
+        if self.shared.unlogged.is_some() {
+            let message =
+                "what nothing is logged of cannot be prepared: it would not survive a crash";
+            return Err(Error::InvalidInput(message.into()));
+        }
         let Self { txn, freed, .. } = self;
         txn.prepare(global_id, !freed.is_empty())
     }

@@ -120,6 +120,15 @@ impl Cover {
         })
     }
 
+    /// These blocks are in the lower file by now, which has `lower` bytes, and so is all beyond the end it had: they are
+    /// seen there.
+    pub(super) fn uncover(&mut self, blocks: &[u64], lower: u64) {
+        for block in blocks {
+            self.blocks.remove(block);
+        }
+        self.cut = self.length.min(lower);
+    }
+
     /// All of it was handed over to the lower file.
     pub(super) fn handed_over(&mut self) {
         self.blocks.clear();

@@ -61,6 +61,28 @@ impl OverlayDisk {
         Ok(Self::new(Arc::new(FileDisk::open_unlocked(path.as_ref())?)))
     }
 
+    /// The offsets of the blocks, of [`BLOCK`] bytes, that were written to a file and are kept here.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    pub fn covered(&self, name: &str) -> Result<Vec<u64>> {
+        let file = self.look_up(&mut self.names.lock(), "open", name)?;
+        let cover = file.cover.lock();
+        Ok(cover.blocks().map(|(offset, _)| offset).collect())
+    }
+
+    /// Forgets these blocks of a file: the lower one has by now what is to be seen there, and all beyond the end that it
+    /// had.
+    ///
+    /// # Errors
+    /// As [`Disk::open`] and [`DiskFile::len`].
+    pub fn uncover(&self, name: &str, blocks: &[u64]) -> Result<()> {
+        let file = self.look_up(&mut self.names.lock(), "open", name)?;
+        let lower = file.lower.as_ref().map_or(Ok(0), |lower| lower.len())?;
+        file.cover.lock().uncover(blocks, lower);
+        Ok(())
+    }
+
     fn refuse<T>(&self, operation: &'static str, name: &str, kind: io::ErrorKind) -> Result<T> {
         Err(Error::from_io(operation, self.lower.location().join(name), kind.into()))
     }

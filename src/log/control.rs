@@ -55,9 +55,10 @@ struct Slot {
     oldest_required_lsn: U64,
     clean_end_lsn: U64,
     pages: U64,
+    complete_from_lsn: U64,
 }
 
-const _: () = assert!(size_of::<Slot>() == 104);
+const _: () = assert!(size_of::<Slot>() == 112);
 
 /// What the control file says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +85,9 @@ pub struct MasterRecord {
     pub in_place_only: bool,
     /// Pages in the file of pages; what it has beyond them was never used.
     pub pages: u64,
+    /// Pages were changed without a log before this: only records from here on tell all of a page's changes. `None`
+    /// if that was never done.
+    pub complete_from_lsn: Option<Lsn>,
 }
 
 impl MasterRecord {
@@ -103,6 +107,7 @@ impl MasterRecord {
             oldest_required_lsn: U64::new(self.oldest_required_lsn.get()),
             clean_end_lsn: U64::new(Lsn::to_stored(self.clean_end_lsn)),
             pages: U64::new(self.pages),
+            complete_from_lsn: U64::new(Lsn::to_stored(self.complete_from_lsn)),
         };
         slot.crc = U32::new(checksum(slot));
         slot
@@ -126,6 +131,7 @@ impl MasterRecord {
             clean_end_lsn: Lsn::new(slot.clean_end_lsn.get()),
             in_place_only: slot.in_place_only.get() != 0,
             pages: slot.pages.get(),
+            complete_from_lsn: Lsn::new(slot.complete_from_lsn.get()),
         };
         master.can_be_read().then_some(master)
     }

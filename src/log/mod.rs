@@ -91,6 +91,8 @@ pub struct LogPosition {
     pub durable: Lsn,
     /// The epoch of the run.
     pub epoch: u64,
+    /// Where the records begin that tell all changes of pages; `None` if all do.
+    pub complete_from: Option<Lsn>,
 }
 
 /// The log of an open database.
@@ -107,6 +109,8 @@ pub struct Log {
     flushed: AtomicU64,
     forcing: Mutex<Forcing>,
     force_done: Condvar,
+    /// Records before this do not tell all changes of pages.
+    complete_from: Option<Lsn>,
     /// Held while segments are prepared, recycled or removed, and while the retained log is read.
     preparing: Mutex<()>,
     /// Segments to have ready beyond the current one.
@@ -152,6 +156,7 @@ impl Log {
             flushed: AtomicU64::new(position.durable.get()),
             forcing: Mutex::new(Forcing::default()),
             force_done: Condvar::new(),
+            complete_from: position.complete_from,
             preparing: Mutex::new(()),
             segments_ahead: config.checkpoint_log_bytes / geometry.segment_bytes + 2,
             poison: Poison::default(),

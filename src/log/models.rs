@@ -26,7 +26,7 @@ pub(crate) fn log_on(disk: &ModelDisk) -> Log {
     segments.prepare(1).unwrap();
     segments.prepare(2).unwrap();
     let start = lsn(SEGMENT_HEADER_BYTES);
-    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: 1, complete_from: None };
     let log = Log::new(segments, &config(), Epochs::default(), position, Observers::default());
     log.began(start, start);
     log

@@ -6,8 +6,8 @@ use crate::ids::Lsn;
 use crate::record::LogRecord;
 
 impl Log {
-    /// Hands out the retained log in order: from the oldest record that is still there to where the
-    /// log was durable when this was called. Segments are neither prepared nor recycled meanwhile, so
+    /// Hands out the retained log in order: from the oldest record that is still there, and behind which no page was
+    /// changed without a log, to where the log was durable when this was called. Segments are neither prepared nor recycled meanwhile, so
     /// `visit` must not wait for anybody who appends, and must not call the log.
     ///
     /// # Errors
@@ -18,7 +18,8 @@ impl Log {
         let epochs = self.epochs();
         let Some(run) = epochs.first() else { return Ok(()) };
         let Some(start) = self.oldest_record(end) else { return Ok(()) };
-        let (start, known) = (start.max(run.lsn), ScanEnd::Known(end));
+        let start = start.max(run.lsn).max(self.complete_from.unwrap_or(run.lsn));
+        let known = ScanEnd::Known(end);
         let mut scan = LogScan::new(&self.segments, self.page_size, start, epochs, known);
         while let Some((lsn, record)) = scan.next_record()? {
             visit(lsn, &record);

@@ -36,7 +36,7 @@ fn log_padded_on(disk: &SimDisk, log_block: LogBlock) -> Log {
     segments.prepare(1).unwrap();
     segments.prepare(2).unwrap();
     let start = lsn(SEGMENT_HEADER_BYTES);
-    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: 1, complete_from: None };
     let config = Config { log_block, ..config() };
     let log = Log::new(segments, &config, Epochs::default(), position, Observers::default());
     log.began(start, start);

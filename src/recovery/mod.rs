@@ -56,6 +56,7 @@ pub use redo::Redo;
 pub use report::{AnalysisReport, RedoReport, RestartReport, UndoReport};
 pub use undo::UndoLosers;
 
+use crate::buffer::DoubleWrite;
 use crate::checkpoint::Checkpointer;
 use crate::config::Config;
 use crate::disk::Disk;
@@ -89,7 +90,9 @@ pub fn restart(
     observers: &Observers,
 ) -> Result<(Engine, RestartReport)> {
     let began = Instant::now();
-    let control = match distrust::must_reread(&control, config) {
+    let reread =
+        distrust::must_reread(&control, config) || DoubleWrite::may_hold_whole(disk.as_ref())?;
+    let control = match reread {
         false => control,
         true => {
             distrust::distrust_cache(disk.as_ref(), false, observers)?;

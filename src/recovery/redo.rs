@@ -64,7 +64,8 @@ impl Redo {
             durable.tail_rewritten = make_log_durable(&segments, from, to, rewrite)?;
             observers.emit(|| Event::TailRewritten { from, to });
         }
-        let position = LogPosition { end: analysis.end, durable: analysis.end, epoch };
+        let (end, complete_from) = (analysis.end, control.master().complete_from_lsn);
+        let position = LogPosition { end, durable: end, epoch, complete_from };
         let log = Log::new(segments, &config, analysis.epochs, position, observers.clone());
         if !analysis.clean {
             let cached = (!reread).then_some(&mut double_write);
@@ -72,6 +73,10 @@ impl Redo {
             if !config.broken.is(Sabotage::PagesNotSynced) {
                 file.sync()?;
             }
+        }
+        for page in double_write.restore_whole(&file, log.force_all()?)? {
+            durable.pages_rewritten += 1;
+            observers.emit(|| Event::PageRestored { page, torn: false });
         }
         if config.torn_page_protection != TornPageProtection::DoubleWrite {
             // Pages will be written in place without their batch: it must never restore an old version.

@@ -4,6 +4,7 @@ mod bad_input;
 mod durability;
 mod model;
 pub mod serialisable;
+mod unlogged;
 
 use aries::disk::{SimDisk, Survivors};
 use aries::{Db, Error, Table};

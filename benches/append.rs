@@ -60,7 +60,7 @@ fn new_log(dir: &std::path::Path, bytes: u64) -> Log {
         segments.prepare(number).unwrap();
     }
     let start = Lsn::new(geometry.first_record(1)).unwrap();
-    let position = LogPosition { end: start, durable: start, epoch: 1 };
+    let position = LogPosition { end: start, durable: start, epoch: 1, complete_from: None };
     Log::new(segments, &config, Epochs::default(), position, Observers::default())
 }
 

@@ -61,7 +61,7 @@ impl OverlayDisk {
         Ok(Self::new(Arc::new(FileDisk::open_unlocked(path.as_ref())?)))
     }
 
-    /// The offsets of the blocks, of [`BLOCK`] bytes, that were written to a file and are kept here.
+    /// The offsets of the blocks, of 4096 bytes, that were written to a file and are kept here.
     ///
     /// # Errors
     /// As [`Disk::open`].

@@ -194,6 +194,7 @@ fn read_all<N: std::str::FromStr>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::db::Options;
     use crate::disk::SimDisk;
     use crate::sync::Arc;
 
@@ -206,7 +207,7 @@ mod tests {
             ("clients", b"00", b"\xFF"),
         ];
         for (table, key, value) in spoilt {
-            let options = crate::Options::new().background(false);
+            let options = Options::new().background(false);
             let db = options.open_on(Arc::new(SimDisk::new())).unwrap();
             let bank = Bank::find_or_make(&db, 3, 2).unwrap();
             assert_eq!((bank.accounts(), bank.clients()), (3, 2));
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn keys_have_names() {
-        let options = crate::Options::new().background(false);
+        let options = Options::new().background(false);
         let db = options.open_on(Arc::new(SimDisk::new())).unwrap();
         let bank = Bank::find_or_make(&db, 3, 2).unwrap();
         let named = |table: &Table, key: &[u8]| bank.name_of(table.root(), key);

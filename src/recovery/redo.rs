@@ -74,10 +74,7 @@ impl Redo {
                 file.sync()?;
             }
         }
-        for page in double_write.restore_whole(&file, log.force_all()?)? {
-            durable.pages_rewritten += 1;
-            observers.emit(|| Event::PageRestored { page, torn: false });
-        }
+        restore_whole(&file, &mut double_write, &log, &observers, &mut durable)?;
         if config.torn_page_protection != TornPageProtection::DoubleWrite {
             // Pages will be written in place without their batch: it must never restore an old version.
             double_write.invalidate()?;
@@ -197,6 +194,21 @@ fn rewrite_tail(segments: &Segments, from: Lsn, to: Lsn) -> Result<u64> {
         at = next;
     }
     Ok(to.get().saturating_sub(from.get()))
+}
+
+/// Writes the pages of a flush in place that was under way when a run without a log ended: all of them.
+fn restore_whole(
+    file: &PagesFile,
+    double_write: &mut DoubleWrite,
+    log: &Log,
+    observers: &Observers,
+    done: &mut MadeDurable,
+) -> Result<()> {
+    for page in double_write.restore_whole(file, log.force_all()?)? {
+        done.pages_rewritten += 1;
+        observers.emit(|| Event::PageRestored { page, torn: false });
+    }
+    Ok(())
 }
 
 /// Writes the pages of the newest batch in place again: torn ones, which are whole in the batch,

@@ -47,7 +47,7 @@ fn every_crash(disk: &SimDisk, work: impl FnOnce(Arc<dyn Disk>)) -> Vec<SimDisk>
     let left = Arc::new(Mutex::new(Vec::new()));
     let (seen, inner) = (Arc::clone(&left), disk.clone());
     let watched = watched_disk(disk, move |_| {
-        let random = (0..4).map(|seed| Survivors::Random { seed });
+        let random = (0..2).map(|seed| Survivors::Random { seed });
         let survivors = [Survivors::None, Survivors::All].into_iter().chain(random);
         seen.lock().unwrap().extend(survivors.map(|survivors| inner.crash(&survivors)));
         Ok(())
@@ -102,7 +102,7 @@ fn a_crash_leaves_the_last_flush_or_the_one_before() {
     assert_eq!(found(&disk), second);
     let (mut before, mut after) = (0, 0);
     for (number, left) in left.into_iter().enumerate() {
-        let inside = match number % 7 {
+        let inside = match number % 11 {
             0 => every_crash(&left, |disk| drop(options().open_on(disk).unwrap())),
             _ => Vec::new(),
         };

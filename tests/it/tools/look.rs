@@ -27,6 +27,7 @@ fn the_control_file_is_told_field_by_field() {
         ("clean_end_lsn", Value::Null),
         ("in_place_only", false.into()),
         ("pages", master.pages.into()),
+        ("complete_from_lsn", Value::Null),
     ];
     assert_eq!(slot.as_object().unwrap().len(), expected.len());
     for (name, value) in &expected {

@@ -93,7 +93,9 @@ fn a_database_whose_process_was_killed() {
     let name = bank.to_str().unwrap();
     let killed = aries(&["demo", "--rounds", "1", "--dir", name, "--keep-crashed"]);
     assert_eq!(killed.status.code(), Some(0), "{killed:?}");
-    expect(&bank, &[], 0);
+    // Of P1, the root of the catalog, the log that is left may tell nothing: then there is no chain to follow.
+    let failed: Vec<_> = codes(&bank).into_iter().filter(|(_, code)| *code != 0).collect();
+    assert!(failed.is_empty() || failed == [("log", 2)], "{failed:?}");
 }
 
 fn empty() -> TempDir {

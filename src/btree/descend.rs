@@ -5,6 +5,7 @@ use crate::buffer::{BufferPool, PageRead, PageWrite};
 use crate::error::{Error, Result};
 use crate::ids::{PageId, SlotId};
 use crate::page::tree::Place;
+use crate::sync::{Rule, broken};
 use crate::txn::LogicalUndo;
 
 /// Which leaf is wanted.
@@ -75,13 +76,18 @@ fn descend<'p>(
     if level == 0 && write {
         drop(guard);
         guard = Latched::Write(pool.fix_write(root)?);
-        level = node_of(pool, root, guard.bytes())?.level();
+        if !broken(Rule::RootLookedAtAgain) {
+            level = node_of(pool, root, guard.bytes())?.level();
+        }
     }
     // (A root that was a leaf may have become an inner node meanwhile: it is latched too strictly then, no more.)
     while level > 0 {
         let node = node_of(pool, page, guard.bytes())?;
         let (slot, child) = sound(pool, page, target.child(guard.bytes(), node))?;
         visit(page, slot);
+        if broken(Rule::ChildBeforeParentIsLeft) {
+            drop(guard);
+        }
         let below = match level == 1 && write {
             true => Latched::Write(pool.fix_write(child)?),
             false => Latched::Read(pool.fix_read(child)?),

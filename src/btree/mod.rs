@@ -45,6 +45,8 @@ mod cells;
 mod check;
 mod descend;
 mod locks;
+#[cfg(all(test, loom))]
+mod models;
 mod overflow;
 mod reclaim;
 mod room;

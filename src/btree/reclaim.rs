@@ -16,6 +16,7 @@ use crate::buffer::{BufferPool, PageWrite};
 use crate::error::Result;
 use crate::ids::{PageId, SlotId};
 use crate::page::{PageKind, PageOp, PageState};
+use crate::sync::{Rule, broken};
 
 const UNFORMATTED: PageOp<'static> = PageOp::Format { kind: PageKind::Unformatted };
 
@@ -64,8 +65,10 @@ impl TreeAccess<'_> {
             .iter()
             .map(|(page, _)| pool.fix_write(*page))
             .collect::<Result<Vec<_>>>()?;
+        let backwards =
+            broken(Rule::LeavesFromTheLeft).then(|| pool.fix_write(leaf)).transpose()?;
         let mut before = previous.map(|page| pool.fix_write(page)).transpose()?;
-        let mut guard = pool.fix_write(leaf)?;
+        let mut guard = backwards.map_or_else(|| pool.fix_write(leaf), Ok)?;
         let Node::Leaf { previous, next } = node_of(pool, leaf, guard.bytes())? else {
             return Err(not_a_node(pool, leaf, "a leaf"));
         };

@@ -60,6 +60,12 @@ rules! {
     SearchWalksQueues: "lock::models::a_circle_through_a_queue_has_one_victim", "deadlock";
     /// Who would wait for itself is refused.
     CirclesAreRefused: "lock::models::a_circle_has_one_victim", "deadlock";
+    /// Who goes down a tree latches the child before the parent is let go.
+    ChildBeforeParentIsLeft: "btree::models::a_split_is_seen_whole", "the leaf has the key";
+    /// Whoever latches a root again, to write it, looks again whether it is a leaf.
+    RootLookedAtAgain: "btree::models::a_root_that_splits_is_noticed", "the leaf has the key";
+    /// Leaves are latched from left to right.
+    LeavesFromTheLeft: "btree::models::leaves_are_latched_from_left_to_right", "deadlock";
 }
 
 /// Whether the model that is running breaks `rule`.

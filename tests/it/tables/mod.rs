@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod durability;
+mod killed;
 mod model;
 pub mod serialisable;
 mod unlogged;

@@ -1,40 +1,75 @@
 //! Random histories of a few transactions on two tables, with crashes, against maps in memory.
 //!
 //! Pages are the smallest, so that trees are deep; the pool is the smallest, so that pages are stolen; transactions take turns
-//! in one thread, and touch keys of their own, so that none waits.
+//! in one thread, and touch keys of their own, so that none waits. Their keys lie side by side, so they share leaves, and what one of
+//! them has put is moved by another's splits. The power fails between two steps, at any I/O inside one, and inside the recovery;
+//! a commit that failed with it may be there, whole, or not. A case costs a few milliseconds: thousands run with all other tests.
+//! `PROPTEST_CASES=100000 cargo test --release --test it tables::model` runs more.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use aries::disk::{SimDisk, Survivors};
-use aries::{Db, Savepoint, Table, Transaction};
+use aries::disk::{Fault, FaultKind, SimDisk, Survivors};
+use aries::{Db, Options, Result, Savepoint, Table, Transaction};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use super::{check, contents};
-use crate::common::open;
+use super::contents;
+use crate::common::options;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put { who: usize, key: u16, length: usize },
-    Delete { who: usize, key: u16 },
-    Get { who: usize, key: u16 },
-    Scan { who: usize },
-    Savepoint { who: usize },
-    RollbackTo { who: usize },
-    Commit { who: usize },
-    Rollback { who: usize },
+    Put {
+        who: usize,
+        key: u16,
+        length: usize,
+    },
+    Delete {
+        who: usize,
+        key: u16,
+    },
+    Get {
+        who: usize,
+        key: u16,
+    },
+    Scan {
+        who: usize,
+    },
+    Savepoint {
+        who: usize,
+    },
+    RollbackTo {
+        who: usize,
+    },
+    Commit {
+        who: usize,
+    },
+    Rollback {
+        who: usize,
+    },
     Checkpoint,
     Background,
-    Crash { keep: bool },
+    /// The power fails at this I/O from here on.
+    PowerOff {
+        after: u64,
+    },
+    /// The power fails now, and perhaps again at this I/O of the recovery.
+    Crash {
+        survivors: Survivors,
+        again: Option<u64>,
+    },
 }
 
 const TRANSACTIONS: usize = 3;
 const KEYS: u16 = 120;
+const CASES: u32 = 3_000;
 
 fn step() -> impl Strategy<Value = Step> {
     let (who, key) = (0..TRANSACTIONS, 0..KEYS);
-    let length = prop_oneof![4 => 0..40_usize, 3 => 40..120_usize, 1 => 400..1500_usize];
+    let length = prop_oneof![6 => 0..12_usize, 2 => 12..120_usize, 1 => 400..1500_usize];
     prop_oneof![
         20 => (who.clone(), key.clone(), length)
             .prop_map(|(who, key, length)| Step::Put { who, key, length }),
@@ -47,15 +82,32 @@ fn step() -> impl Strategy<Value = Step> {
         1 => who.prop_map(|who| Step::Rollback { who }),
         1 => Just(Step::Checkpoint),
         2 => Just(Step::Background),
-        1 => any::<bool>().prop_map(|keep| Step::Crash { keep }),
+        1 => (0..30_u64).prop_map(|after| Step::PowerOff { after }),
+        1 => (survivors(), prop::option::of(0..60_u64))
+            .prop_map(|(survivors, again)| Step::Crash { survivors, again }),
     ]
+}
+
+fn survivors() -> impl Strategy<Value = Survivors> {
+    prop_oneof![
+        Just(Survivors::All),
+        Just(Survivors::None),
+        any::<u64>().prop_map(|seed| Survivors::Random { seed }),
+    ]
+}
+
+/// What all keys begin with: so that what tells nodes apart is long, and few children fit into one.
+const PREFIX: [u8; 70] = [b'p'; 70];
+
+fn after_prefix(rest: &[u8]) -> Vec<u8> {
+    [&PREFIX[..], rest].concat()
 }
 
 /// The keys of a transaction: each has its own, spread over the whole table.
 fn key(who: usize, key: u16) -> Vec<u8> {
     let number = usize::from(key) * TRANSACTIONS + who;
-    let mut bytes = format!("{:04}", number * 37 % 1000).into_bytes();
-    bytes.resize(4 + number * 13 % 100, b'.');
+    let mut bytes = after_prefix(format!("{:04}", number * 37 % 1000).as_bytes());
+    bytes.resize(bytes.len() + number * 13 % 50, b'.');
     bytes.extend_from_slice(&(number as u16).to_be_bytes());
     bytes
 }
@@ -67,6 +119,7 @@ struct Running {
 }
 
 struct World {
+    options: Options,
     disk: SimDisk,
     db: Db,
     table: Table,
@@ -74,127 +127,251 @@ struct World {
     committed: Map,
     running: [Option<Running>; TRANSACTIONS],
     round: u8,
+    /// Whether the power is to fail.
+    fails: bool,
+    /// What the table holds if a commit was durable that failed.
+    perhaps: Option<Map>,
+    seen: Seen,
+}
+
+/// What a history came to: one in a shallow tree, with nobody under way when it crashes, shows little.
+#[derive(Clone, Copy, Default, Debug)]
+struct Seen {
+    height: u8,
+    crashes: usize,
+    /// Crashes that left several losers.
+    crowded: usize,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(options: Options) -> Self {
         let disk = SimDisk::new();
-        let db = open(&disk);
+        let db = options.open_on(Arc::new(disk.clone())).unwrap();
         let table = db.table("t").unwrap();
-        let running = [None, None, None];
-        Self { disk, db, table, committed: Map::new(), running, round: 0 }
+        let (running, seen) = ([None, None, None], Seen::default());
+        Self {
+            options,
+            disk,
+            db,
+            table,
+            committed: Map::new(),
+            running,
+            round: 0,
+            fails: false,
+            perhaps: None,
+            seen,
+        }
     }
 
-    fn running(&mut self, who: usize) -> &mut Running {
+    fn running(&mut self, who: usize) -> Result<&mut Running> {
         if self.running[who].is_none() {
             let own = (0..KEYS).filter_map(|number| {
                 let key = key(who, number);
                 self.committed.get(&key).map(|value| (key.clone(), value.clone()))
             });
             let sees = own.collect();
-            let txn = self.db.begin().unwrap();
+            let txn = self.db.begin()?;
             self.running[who] = Some(Running { txn, sees, savepoint: None });
         }
-        self.running[who].as_mut().unwrap()
+        Ok(self.running[who].as_mut().unwrap())
     }
 
-    fn commit(&mut self, who: usize) {
-        let Some(running) = self.running[who].take() else { return };
-        running.txn.commit().unwrap();
-        (0..KEYS).for_each(|number| drop(self.committed.remove(&key(who, number))));
-        self.committed.extend(running.sees);
+    fn commit(&mut self, who: usize) -> Result<()> {
+        let Some(running) = self.running[who].take() else { return Ok(()) };
+        let mut after = self.committed.clone();
+        (0..KEYS).for_each(|number| drop(after.remove(&key(who, number))));
+        after.extend(running.sees);
+        self.perhaps = Some(after);
+        running.txn.commit()?;
+        self.committed = self.perhaps.take().unwrap();
+        Ok(())
     }
 
     fn do_step(&mut self, step: &Step) {
         self.round = self.round.wrapping_add(1);
-        let (round, table) = (self.round, self.table.clone());
-        match *step {
-            Step::Put { who, key: number, length } => {
-                let running = self.running(who);
-                let (key, value) = (key(who, number), vec![round; length]);
-                running.txn.put(&table, &key, &value).unwrap();
-                running.sees.insert(key, value);
+        let done = match step {
+            Step::PowerOff { after } => {
+                let at = self.disk.io_count() + after;
+                self.disk.inject(Fault { at, kind: FaultKind::PowerOff, forever: true });
+                self.fails = true;
+                Ok(())
             }
-            Step::Delete { who, key: number } => {
-                let running = self.running(who);
-                let key = key(who, number);
-                let was_there = running.txn.delete(&table, &key).unwrap();
-                assert_eq!(was_there, running.sees.remove(&key).is_some());
+            Step::Crash { survivors, again } => {
+                self.crash(survivors, *again);
+                Ok(())
             }
-            Step::Get { who, key: number } => {
-                let running = self.running(who);
-                let key = key(who, number);
-                assert_eq!(running.txn.get(&table, &key).unwrap().as_ref(), running.sees.get(&key));
-            }
-            Step::Scan { who } => self.scan(who),
-            Step::Savepoint { who } => {
-                let running = self.running(who);
-                running.savepoint = Some((running.txn.savepoint().unwrap(), running.sees.clone()));
-            }
-            Step::RollbackTo { who } => {
-                let running = self.running(who);
-                if let Some((savepoint, sees)) = running.savepoint.clone() {
-                    running.txn.rollback_to(savepoint).unwrap();
-                    running.sees = sees;
-                }
-            }
-            Step::Commit { who } => self.commit(who),
-            Step::Rollback { who } => {
-                self.running[who].take().map_or(Ok(()), |running| running.txn.rollback()).unwrap();
-            }
-            Step::Checkpoint => drop(self.db.checkpoint().unwrap()),
-            Step::Background => drop(self.db.step().unwrap()),
-            Step::Crash { keep } => self.crash(keep),
+            step => self.work(step),
+        };
+        if let Err(error) = done {
+            assert!(self.fails, "{error}");
+            self.crash(&Survivors::Random { seed: self.round.into() }, None);
         }
     }
 
+    fn work(&mut self, step: &Step) -> Result<()> {
+        let (round, table) = (self.round, self.table.clone());
+        match *step {
+            Step::Put { who, key: number, length } => {
+                let running = self.running(who)?;
+                let (key, value) = (key(who, number), vec![round; length]);
+                running.txn.put(&table, &key, &value)?;
+                running.sees.insert(key, value);
+            }
+            Step::Delete { who, key: number } => {
+                let running = self.running(who)?;
+                let key = key(who, number);
+                let was_there = running.txn.delete(&table, &key)?;
+                assert_eq!(was_there, running.sees.remove(&key).is_some());
+            }
+            Step::Get { who, key: number } => {
+                let running = self.running(who)?;
+                let key = key(who, number);
+                assert_eq!(running.txn.get(&table, &key)?.as_ref(), running.sees.get(&key));
+            }
+            Step::Scan { who } => self.scan(who)?,
+            Step::Savepoint { who } => {
+                let running = self.running(who)?;
+                running.savepoint = Some((running.txn.savepoint()?, running.sees.clone()));
+            }
+            Step::RollbackTo { who } => {
+                let running = self.running(who)?;
+                if let Some((savepoint, sees)) = running.savepoint.clone() {
+                    running.txn.rollback_to(savepoint)?;
+                    running.sees = sees;
+                }
+            }
+            Step::Commit { who } => self.commit(who)?,
+            Step::Rollback { who } => {
+                self.running[who].take().map_or(Ok(()), |running| running.txn.rollback())?;
+            }
+            Step::Checkpoint => drop(self.db.checkpoint()?),
+            Step::Background => drop(self.db.step()?),
+            Step::PowerOff { .. } | Step::Crash { .. } => unreachable!("done by whoever calls"),
+        }
+        Ok(())
+    }
+
     /// Ranges are read only when nobody else is under way: else one would wait for the other.
-    fn scan(&mut self, who: usize) {
-        (0..TRANSACTIONS).filter(|other| *other != who).for_each(|other| self.commit(other));
+    fn scan(&mut self, who: usize) -> Result<()> {
+        for other in (0..TRANSACTIONS).filter(|other| *other != who) {
+            self.commit(other)?;
+        }
         let table = self.table.clone();
         let mut all = self.committed.clone();
-        let running = self.running(who);
+        let running = self.running(who)?;
         (0..KEYS).for_each(|number| drop(all.remove(&key(who, number))));
         all.extend(running.sees.clone());
-        let (from, to) = (b"02".to_vec(), b"07".to_vec());
-        let forwards = running.txn.scan(&table, from.clone()..to.clone()).unwrap();
-        let forwards: Vec<_> = forwards.collect::<Result<_, _>>().unwrap();
-        let backwards = running.txn.scan(&table, from.clone()..to.clone()).unwrap().rev();
-        let mut backwards: Vec<_> = backwards.collect::<Result<_, _>>().unwrap();
+        let (from, to) = (after_prefix(b"02"), after_prefix(b"07"));
+        let forwards = running.txn.scan(&table, from.clone()..to.clone())?;
+        let forwards: Vec<_> = forwards.collect::<Result<_>>()?;
+        let backwards = running.txn.scan(&table, from.clone()..to.clone())?.rev();
+        let mut backwards: Vec<_> = backwards.collect::<Result<_>>()?;
         backwards.reverse();
         let expected: Vec<_> =
             all.range(from..to).map(|(key, value)| (key.clone(), value.clone())).collect();
         assert_eq!(forwards, expected);
         assert_eq!(backwards, expected);
-        self.commit(who); // Else others could insert nothing there.
+        self.commit(who) // Else others could insert nothing there.
     }
 
-    fn crash(&mut self, keep: bool) {
-        let survivors = if keep { Survivors::All } else { Survivors::None };
-        let disk = self.disk.crash(&survivors);
+    fn crash(&mut self, survivors: &Survivors, again: Option<u64>) {
+        let mut disk = self.disk.crash(survivors);
+        if let Some(after) = again {
+            let at = disk.io_count() + after;
+            disk.inject(Fault { at, kind: FaultKind::PowerOff, forever: true });
+            drop(self.options.open_on(Arc::new(disk.clone())));
+            disk = disk.crash(&Survivors::Random { seed: after });
+        }
         self.running = [None, None, None];
-        self.disk = disk;
-        self.db = open(&self.disk);
+        (self.disk, self.fails) = (disk, false);
+        self.db = self.options.open_on(Arc::new(self.disk.clone())).unwrap();
         self.table = self.db.table("t").unwrap();
+        self.seen.crashes += 1;
+        self.seen.crowded += usize::from(self.db.restart_report().undo.losers > 1);
         self.check();
     }
 
-    fn check(&self) {
-        check(&self.db);
-        let expected: Vec<_> = self.committed.clone().into_iter().collect();
-        assert_eq!(contents(&self.db, &self.table), expected);
+    fn check(&mut self) {
+        let report = self.db.verify_tables().unwrap();
+        assert!(report.is_sound(), "{report:#?}");
+        self.seen.height = self.seen.height.max(report.tables["t"].height);
+        let found: Map = contents(&self.db, &self.table).into_iter().collect();
+        if let Some(perhaps) = self.perhaps.take().filter(|perhaps| *perhaps == found) {
+            self.committed = perhaps;
+        }
+        assert_eq!(found, self.committed);
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+/// Runs a history, and looks at what is left of it.
+fn run(options: &Options, steps: &[Step]) -> Seen {
+    let mut world = World::new(options.clone());
+    steps.iter().for_each(|step| world.do_step(step));
+    (0..TRANSACTIONS).for_each(|who| world.do_step(&Step::Commit { who }));
+    world.do_step(&Step::Crash { survivors: Survivors::All, again: None });
+    world.do_step(&Step::Crash { survivors: Survivors::None, again: None });
+    world.seen
+}
 
-    #[test]
-    fn a_table_is_the_map_of_what_was_committed(steps in prop::collection::vec(step(), 1..250)) {
-        let mut world = World::new();
-        steps.iter().for_each(|step| world.do_step(step));
-        (0..TRANSACTIONS).for_each(|who| world.commit(who));
-        world.check();
-        world.crash(false);
-    }
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..250)
+}
+
+#[test]
+fn a_table_is_the_map_of_what_was_committed() {
+    let asked_for = std::env::var_os("PROPTEST_CASES").is_some();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let config = if asked_for { config } else { ProptestConfig { cases: CASES, ..config } };
+    let all = Cell::new(Seen::default());
+    let mut runner = TestRunner::new(config);
+    let ran = runner.run(&steps(), |steps| {
+        let (seen, sum) = (run(&options(), &steps), all.get());
+        all.set(Seen {
+            height: seen.height.max(sum.height),
+            crashes: seen.crashes + sum.crashes,
+            crowded: seen.crowded + sum.crowded,
+        });
+        Ok(())
+    });
+    ran.unwrap_or_else(|failure| panic!("{failure}"));
+    eprintln!("{:?}", all.get());
+    assert!(asked_for || all.get().height >= 4 && all.get().crowded > 100, "{:?}", all.get());
+}
+
+/// The same histories find what is broken in the trees.
+#[cfg(feature = "sabotage")]
+#[test]
+fn sabotage_of_trees_is_found() {
+    use aries::config::Sabotage;
+    use proptest::test_runner::{RngAlgorithm, TestRng};
+    std::panic::set_hook(Box::new(|_| {})); // What is asserted is what is found.
+    let rules = [
+        Sabotage::UndoBySlot,
+        Sabotage::SplitInTwoRecords,
+        Sabotage::AllocationOutsideSplit,
+        Sabotage::GhostPurgedEarly,
+        Sabotage::NoCompensation,
+        Sabotage::LosersLeft,
+        Sabotage::WinnersOnlyRedone,
+        Sabotage::FreedPageReusedEarly,
+    ];
+    let found = rules.map(|rule| {
+        let tried = Cell::new(0_u32);
+        let config = ProptestConfig {
+            cases: CASES,
+            max_shrink_iters: 0,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let same_each_time = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let ran = TestRunner::new_with_rng(config, same_each_time).run(&steps(), |steps| {
+            tried.set(tried.get() + 1);
+            run(&options().sabotage(rule), &steps);
+            Ok(())
+        });
+        (rule.name(), ran.err().map(|_| tried.get()))
+    });
+    drop(std::panic::take_hook());
+    eprintln!("found in case: {found:?}");
+    assert!(found.iter().all(|(_, found)| found.is_some()), "{found:?}");
 }

@@ -84,8 +84,7 @@ fn examine(arguments: &Arguments) -> Result<VerifyReport> {
     drop(outside); // It holds the lock.
     let options = Options::new().create_if_missing(false).background(false);
     let db = options.open(&arguments.asked.directory)?;
-    let mut report = db.repair_with(&mut step)?;
-    report.add_tables(db.verify_tables())?;
+    let report = db.repair_with(&mut step)?;
     db.close()?;
     Ok(report)
 }

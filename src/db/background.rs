@@ -39,12 +39,15 @@ pub struct Background {
 }
 
 impl Background {
-    /// Starts one thread for the log and one for the pages: writing pages may take long, and the
-    /// log must not wait for it.
+    /// Starts one thread for the log, one for the pages, and one for trees: writing pages may take long, and the log must
+    /// not wait for it; nor must pages for a tree that is changing.
     pub fn start(shared: &Arc<Shared>) -> Self {
         let stop = Arc::new(Stop::default());
-        let steps: [(&str, Step); 2] =
-            [("aries-log", Shared::log_step), ("aries-pages", Shared::page_step)];
+        let steps: [(&str, Step); 3] = [
+            ("aries-log", Shared::log_step),
+            ("aries-pages", Shared::page_step),
+            ("aries-trees", Shared::reclaim_step),
+        ];
         let threads = steps
             .into_iter()
             .filter_map(|(name, step)| {
@@ -57,7 +60,8 @@ impl Background {
                             Ok(true) => Duration::ZERO,
                             Ok(false) => PAUSE,
                             Err(error) if error.is_disk_full() => PAUSE_WHEN_FULL,
-                            Err(_) => return, // The engine has stopped: its callers are told.
+                            // The engine has stopped, or a tree is damaged: who calls is told.
+                            Err(_) => return,
                         };
                     }
                 };

@@ -193,7 +193,7 @@ impl Db {
     }
 
     /// Does one round of what the background threads do: prepares log segments, forces deferred
-    /// commits, writes old dirty pages, takes a checkpoint when one is due. Gives whether there was
+    /// commits, writes old dirty pages, takes a checkpoint when one is due, takes leaves out of trees that hold nothing. Gives whether there was
     /// anything to do.
     ///
     /// # Errors
@@ -221,13 +221,17 @@ impl Db {
     pub fn close(self) -> Result<()> {
         self.shared.check_open()?;
         self.shared.closed.store(true, Ordering::Release);
+        // First the background: it has transactions of its own.
+        let mut background = self.background.lock();
+        let had_background = background.take().is_some();
         let active = self.shared.engine.transactions.under_way();
         if active > 0 {
             self.shared.closed.store(false, Ordering::Release);
+            *background = had_background.then(|| Background::start(&self.shared));
             let message = format!("{active} transactions are under way: end them before closing");
             return Err(Error::InvalidInput(message));
         }
-        drop(self.background.lock().take());
+        drop(background);
         match &self.shared.unlogged {
             Some(unlogged) => unlogged.flush(&self.shared.engine),
             None => write_everything(&self.shared.engine),

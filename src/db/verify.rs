@@ -104,8 +104,7 @@ pub struct VerifyReport {
     pub chain_faults: Vec<String>,
     /// What could not be judged, in words.
     pub not_judged: Vec<String>,
-    /// What the tables take, and what is wrong with them; `None` where nobody looked ([`Db::verify_tables`] does),
-    /// or could.
+    /// What the tables take, and what is wrong with them; `None` where nobody looked, or could.
     pub tables: Option<TablesReport>,
     /// What kept the tables from being judged, in words.
     pub tables_fault: Option<String>,
@@ -148,8 +147,16 @@ impl VerifyReport {
 pub(super) type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
 impl Db {
-    /// Reads every page of the file as it stands on disk, and checks it. Changes nothing; others may go
-    /// on working.
+    /// Reads every page of the file as it stands on disk, and checks it; then, if none is damaged, all tables as they are at
+    /// this moment, as [`Db::verify_tables`] does. Changes nothing; others may go on working.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aries::Db::open(dir.path().join("mydb"))?;
+    /// let report = db.verify()?;
+    /// assert!(report.is_sound(), "{report:?}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Poisoned`].
@@ -226,6 +233,12 @@ impl Db {
                 report.findings.push(Finding { page, fault, verdict });
             }
             progress(page.0 + 1, report.pages);
+        }
+        if report.is_sound() {
+            report.add_tables(self.verify_tables())?;
+        } else {
+            // To read a damaged page would mend it.
+            report.not_judged.push("the tables, for pages are damaged".into());
         }
         Ok(report)
     }

@@ -7,10 +7,14 @@ mod model;
 pub mod serialisable;
 mod unlogged;
 
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
 use aries::disk::{SimDisk, Survivors};
 use aries::{Db, Error, Table};
 
-use crate::common::open;
+use crate::common::{open, options};
 
 /// All that a table holds.
 pub fn contents(db: &Db, table: &Table) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -24,6 +28,29 @@ pub fn contents(db: &Db, table: &Table) -> Vec<(Vec<u8>, Vec<u8>)> {
 pub fn check(db: &Db) {
     let report = db.verify_tables().unwrap();
     assert!(report.is_sound(), "{report:#?}");
+}
+
+/// Leaves that hold nothing leave their trees without anybody calling for it.
+#[test]
+fn the_background_takes_empty_leaves_out() {
+    let db = options().background(true).open_on(Arc::new(SimDisk::new())).unwrap();
+    let table = db.table("t").unwrap();
+    for round in 0..2 {
+        db.transact(|txn| {
+            (0..300).try_for_each(|number| match round {
+                0 => txn.put(&table, &key(number), &value(number, 30)),
+                _ => txn.delete(&table, &key(number)).map(drop),
+            })
+        })
+        .unwrap();
+    }
+    let leaves = || db.verify_tables().unwrap().tables["t"].leaves;
+    let tries = (0..10_000).take_while(|_| {
+        thread::sleep(Duration::from_millis(5));
+        leaves() > 1
+    });
+    assert!(tries.count() < 10_000, "{} leaves are left", leaves());
+    db.close().unwrap();
 }
 
 fn key(number: u32) -> Vec<u8> {

@@ -164,15 +164,25 @@ impl Shared {
     /// The tables that the catalog has at this moment, without locks.
     pub(super) fn listed(&self, catalog: &Table) -> Result<Vec<Table>> {
         let pool = self.engine.transactions.pool();
-        let mut tables = Vec::new();
-        each_cell(pool, &catalog.0.tree, &mut |name, root| {
-            if let (Ok(name), Ok(root)) = (std::str::from_utf8(name), root.try_into()) {
+        let (mut tables, mut fault) = (Vec::new(), None);
+        each_cell(pool, &catalog.0.tree, &mut |name, root| match (
+            std::str::from_utf8(name),
+            <[u8; 8]>::try_from(root),
+        ) {
+            (Ok(name), Ok(root)) => {
                 let root = PageId(u64::from_le_bytes(root));
                 let known = self.known(name).filter(|known| known.root() == root);
                 tables.push(known.unwrap_or_else(|| self.table_of(name, root)));
             }
+            _ => fault = Some(format!("{} bytes for {:?}", root.len(), name.escape_ascii())),
         })?;
-        Ok(tables)
+        match fault {
+            None => Ok(tables),
+            Some(fault) => {
+                let place = pool.place(catalog.root());
+                Err(Error::corrupt(place, "names of tables and roots of 8 bytes", fault))
+            }
+        }
     }
 
     /// Refuses pages that belong to tables: their records are not reached by slots.

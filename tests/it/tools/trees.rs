@@ -94,3 +94,21 @@ fn a_tree_that_leads_back_to_itself_is_shown_as_damaged() {
     }
     assert_eq!(json("verify", directory.path(), &[], 1)["tables"]["sound"], json!(false));
 }
+
+/// A line of the catalog that cannot be read is damage: its table would else be passed over as if it had never been.
+#[test]
+fn a_catalog_that_cannot_be_read_is_told() {
+    let directory = large();
+    text("restart", directory.path(), &[], 0);
+    let path = directory.path().join("pages");
+    let mut pages = fs::read(&path).unwrap();
+    let line = b"\x05\0empty\x08\0"; // The name, and the root's 8 bytes.
+    let at = pages.windows(line.len()).position(|bytes| bytes == line).unwrap();
+    pages[at + line.len() - 2] = 7;
+    let page = at / 4096 * 4096;
+    aries::page::seal(&mut pages[page..page + 4096]);
+    fs::write(&path, pages).unwrap();
+    let verified = json("verify", directory.path(), &[], 1);
+    assert_eq!((&verified["sound"], &verified["findings"]), (&json!(false), &json!([])));
+    assert!(verified["tables_fault"].as_str().unwrap().contains("roots of 8 bytes"));
+}

@@ -30,13 +30,17 @@ fn log_on(disk: &SimDisk) -> Log {
 }
 
 fn log_padded_on(disk: &SimDisk, log_block: LogBlock) -> Log {
+    log_complete_from(disk, log_block, None)
+}
+
+fn log_complete_from(disk: &SimDisk, log_block: LogBlock, complete_from: Option<Lsn>) -> Log {
     disk.create_directory(LOG_DIRECTORY).unwrap();
     disk.sync_directory("").unwrap();
     let segments = segments(disk);
     segments.prepare(1).unwrap();
     segments.prepare(2).unwrap();
     let start = lsn(SEGMENT_HEADER_BYTES);
-    let position = LogPosition { end: start, durable: start, epoch: 1, complete_from: None };
+    let position = LogPosition { end: start, durable: start, epoch: 1, complete_from };
     let config = Config { log_block, ..config() };
     let log = Log::new(segments, &config, Epochs::default(), position, Observers::default());
     log.began(start, start);
@@ -296,4 +300,23 @@ fn a_prepared_segment_is_always_left_beyond_the_end() {
         let number = segments.geometry().segment_of(next);
         assert!(segments.file(number).is_some(), "records of {size} bytes");
     }
+}
+
+/// Records from before the log was off for a while do not tell what pages hold since.
+#[test]
+fn the_retained_log_begins_where_it_is_complete() {
+    let retained = |log: &Log| {
+        let mut numbers = Vec::new();
+        let visit = |_, record: &LogRecord<'_>| numbers.push(record.link().unwrap().txn.get());
+        log.scan_retained(visit).unwrap();
+        numbers
+    };
+    let log = log_on(&SimDisk::new());
+    let lsns: Vec<Lsn> = (1..=3).map(|number| append(&log, number)).collect();
+    log.force_all().unwrap();
+    assert_eq!(retained(&log), [1, 2, 3]);
+    let log = log_complete_from(&SimDisk::new(), LogBlock::Rewritten, Some(lsns[1]));
+    (1..=3).for_each(|number| drop(append(&log, number)));
+    log.force_all().unwrap();
+    assert_eq!(retained(&log), [2, 3]);
 }

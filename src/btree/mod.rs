@@ -173,8 +173,7 @@ fn node_of(pool: &BufferPool, page: PageId, bytes: &[u8]) -> Result<Node> {
 
 /// Where a key stands in a node, or would.
 fn place_of(pool: &BufferPool, page: PageId, bytes: &[u8], key: &[u8]) -> Result<Place> {
-    let node = node_of(pool, page, bytes)?;
-    sound(pool, page, tree::find(bytes, node, key))
+    sound(pool, page, tree::find(bytes, key))
 }
 
 /// Something that a page of a tree must hold.

@@ -3,6 +3,7 @@
 mod bad_input;
 mod durability;
 mod model;
+mod ranges;
 pub mod serialisable;
 
 use aries::disk::{SimDisk, Survivors};

@@ -46,6 +46,7 @@
 mod cells;
 mod check;
 mod descend;
+mod load;
 mod locks;
 mod overflow;
 mod reclaim;

@@ -172,6 +172,16 @@ impl Transaction {
         done
     }
 
+    /// Loads an empty table. Nothing else may be done in the transaction.
+    pub(super) fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: &Table,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<u64> {
+        let locking = self.use_table(table, Mode::Exclusive)?;
+        self.access(&table.0, locking, &mut Vec::new()).load(pairs)
+    }
+
     /// Makes an empty tree.
     pub(super) fn create_tree(&mut self) -> Result<PageId> {
         Ok(Tree::create(&mut self.txn, &self.shared.engine.space)?.root())

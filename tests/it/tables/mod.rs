@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod durability;
+mod loading;
 mod model;
 mod ranges;
 pub mod serialisable;

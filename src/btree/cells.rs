@@ -17,7 +17,7 @@ use crate::buffer::{BufferPool, PageRead, PageWrite};
 use crate::error::{Error, Result};
 use crate::ids::{PageId, SlotId};
 use crate::lock::{Acquired, LockName, Mode};
-use crate::page::tree::{LeafCell, Place, Value, leaf_cell};
+use crate::page::tree::{Cells, LeafCell, Place, Value, leaf_cell};
 use crate::page::{self, OpFault, PageOp};
 use crate::record::{KeyAction, KeyUndo};
 use crate::txn::Undoing;
@@ -62,7 +62,14 @@ impl TreeAccess<'_> {
         self.check_key(key)?;
         self.lock(self.key_name(key), mode)?;
         let pool = self.pool();
-        let leaf = read_leaf(pool, self.tree.root(), Target::Key(key))?;
+        let leaf = loop {
+            let leaf = read_leaf(pool, self.tree.root(), Target::Key(key))?;
+            // Who is about to change the key waits for its readers now, and not, with them, for each other later.
+            let readers = (mode == Mode::Exclusive).then(|| self.reader_of(key)).flatten();
+            let Some(readers) = readers else { break leaf };
+            drop(leaf);
+            self.wait_to_change(key, readers)?;
+        };
         let stored = match live_cell(pool, &leaf, key)? {
             None => return Ok(None),
             Some(cell) => Stored::of(&cell.value),
@@ -89,7 +96,7 @@ impl TreeAccess<'_> {
             match self.try_put(key, &value, may_be_own, reserved_for)? {
                 Put::Reserve { bytes } => reserved_for = bytes,
                 Put::Done(replaced) => return replaced.map_or(Ok(()), |stored| self.free(&stored)),
-                Put::Wait(gap) => drop(self.lock(gap, Mode::IntentionExclusive)?),
+                Put::Wait(name) => self.wait_to_change(key, name)?,
                 Put::Full { needed } => self.make_room(key, needed)?,
             }
         }
@@ -104,6 +111,9 @@ impl TreeAccess<'_> {
     ) -> Result<Put> {
         let pool = self.pool();
         let mut leaf = write_leaf(pool, self.tree.root(), Target::Key(key))?;
+        if let Some(readers) = self.reader_of(key) {
+            return Ok(Put::Wait(readers));
+        }
         match place_of(pool, leaf.page, leaf.guard.bytes(), key)? {
             Place::Before(slot) => self.insert(pool, &mut leaf, slot, (key, value)),
             Place::At(slot) => {
@@ -236,9 +246,18 @@ impl TreeAccess<'_> {
         self.lock(self.key_name(key), Mode::Exclusive)?;
         self.txn.prepare_updates(1, key.len() + OP_FIELDS)?;
         let pool = self.pool();
-        let mut leaf = write_leaf(pool, self.tree.root(), Target::Key(key))?;
-        let place = place_of(pool, leaf.page, leaf.guard.bytes(), key)?;
-        let Place::At(slot) = place else { return Ok(false) };
+        let (mut leaf, slot) = loop {
+            let leaf = write_leaf(pool, self.tree.root(), Target::Key(key))?;
+            let place = place_of(pool, leaf.page, leaf.guard.bytes(), key)?;
+            let Place::At(slot) = place else { return Ok(false) };
+            match self.reader_of(key) {
+                None => break (leaf, slot),
+                Some(readers) => {
+                    drop(leaf);
+                    self.wait_to_change(key, readers)?;
+                }
+            }
+        };
         let cell = sound(pool, leaf.page, tree::leaf(leaf.guard.bytes(), slot))?;
         if cell.is_ghost {
             return Ok(false);
@@ -261,11 +280,11 @@ fn live_cell<'l>(
     leaf: &'l Leaf<PageRead<'_>>,
     key: &[u8],
 ) -> Result<Option<LeafCell<'l>>> {
-    let bytes = leaf.guard.bytes();
-    match place_of(pool, leaf.page, bytes, key)? {
+    let cells = sound(pool, leaf.page, Cells::of(leaf.guard.bytes()))?;
+    match sound(pool, leaf.page, cells.find(key))? {
         Place::Before(_) => Ok(None),
         Place::At(slot) => {
-            let cell = sound(pool, leaf.page, tree::leaf(bytes, slot))?;
+            let cell = sound(pool, leaf.page, cells.leaf(slot))?;
             Ok((!cell.is_ghost).then_some(cell))
         }
     }

@@ -4,7 +4,7 @@ use super::{Node, node_of, not_a_node, place_of, sound, tree};
 use crate::buffer::{BufferPool, PageRead, PageWrite};
 use crate::error::{Error, Result};
 use crate::ids::{PageId, SlotId};
-use crate::page::tree::Place;
+use crate::page::tree::{Cells, Place};
 use crate::sync::{Rule, broken};
 use crate::txn::LogicalUndo;
 
@@ -23,21 +23,21 @@ pub(super) enum Target<'k> {
 
 impl Target<'_> {
     /// The slot of an inner node that leads there, and the child; slot 0 is the first child.
-    pub fn child(self, page: &[u8], node: Node) -> Option<(u16, PageId)> {
-        let Node::Inner { first_child, .. } = node else { return None };
+    pub fn child(self, cells: Cells<'_>) -> Option<(u16, PageId)> {
+        let Node::Inner { first_child, .. } = cells.node() else { return None };
         let slot = match self {
             Self::First => 0,
-            Self::Last => tree::slot_count(page).checked_sub(1)?,
-            Self::Key(key) => match tree::find(page, node, key)? {
+            Self::Last => cells.slot_count().checked_sub(1)?,
+            Self::Key(key) => match cells.find(key)? {
                 Place::At(slot) => slot,
                 Place::Before(slot) => slot - 1,
             },
-            Self::Below(key) => tree::find(page, node, key)?.slot() - 1,
+            Self::Below(key) => cells.find(key)?.slot() - 1,
         };
         if slot < tree::FIRST_CELL {
             return Some((0, first_child));
         }
-        Some((slot, tree::inner(page, slot)?.1))
+        Some((slot, cells.inner(slot)?.1))
     }
 }
 
@@ -81,25 +81,26 @@ fn descend<'p>(
         }
     }
     // (A root that was a leaf may have become an inner node meanwhile: it is latched too strictly then, no more.)
-    while level > 0 {
-        let node = node_of(pool, page, guard.bytes())?;
-        let (slot, child) = sound(pool, page, target.child(guard.bytes(), node))?;
+    loop {
+        let cells = Cells::of(guard.bytes()).filter(|cells| cells.node().level() == level);
+        let Some(cells) = cells else {
+            return Err(not_a_node(pool, page, &format!("a node of level {level}")));
+        };
+        if level == 0 {
+            return Ok((page, guard));
+        }
+        let (slot, child) = sound(pool, page, target.child(cells))?;
         visit(page, slot);
         if broken(Rule::ChildBeforeParentIsLeft) {
             drop(guard);
         }
-        let below = match level == 1 && write {
+        level -= 1;
+        let below = match level == 0 && write {
             true => Latched::Write(pool.fix_write(child)?),
             false => Latched::Read(pool.fix_read(child)?),
         };
-        let node = node_of(pool, child, below.bytes())?;
-        level -= 1;
-        if node.level() != level {
-            return Err(not_a_node(pool, child, &format!("a node of level {level}")));
-        }
         (page, guard) = (child, below);
     }
-    Ok((page, guard))
 }
 
 /// The leaf, latched shared.

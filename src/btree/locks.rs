@@ -3,7 +3,7 @@
 use super::TreeAccess;
 use crate::config::Sabotage;
 use crate::error::Result;
-use crate::lock::{Acquired, GapName, KeyName, LockName, Mode};
+use crate::lock::{Acquired, GapName, KeyName, LockName, Mode, Part, Reading};
 
 /// What a transaction locks of a tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +44,30 @@ impl TreeAccess<'_> {
     pub(super) fn try_lock(&self, name: LockName, mode: Mode) -> bool {
         self.locking == Locking::Table
             || self.txn.manager().locks().try_lock(self.txn.id(), name, mode)
+    }
+
+    /// Enters a part of a range that is read, with these keys in it. Under the latches of all leaves that it touches.
+    pub(super) fn read_part(&self, part: Part<'_>, keys: impl Iterator<Item = KeyName>) -> Reading {
+        if self.locking == Locking::Table {
+            return Reading::Entered;
+        }
+        self.txn.manager().locks().read_part(self.txn.id(), self.tree.root(), part, keys)
+    }
+
+    /// The ranges of another that has read this key, which this transaction has locked. Under the latch of its leaf.
+    pub(super) fn reader_of(&self, key: &[u8]) -> Option<LockName> {
+        if self.locking == Locking::Table || self.breaks(Sabotage::GapsNotLocked) {
+            return None;
+        }
+        self.txn.manager().locks().reader_of(self.txn.id(), self.tree.root(), key)
+    }
+
+    /// Waits for what stands in the way of a change of this key. With no latch held.
+    pub(super) fn wait_to_change(&self, key: &[u8], name: LockName) -> Result<()> {
+        if let LockName::Ranges(root, _) = name {
+            self.txn.manager().locks().want(self.txn.id(), root, key);
+        }
+        self.lock(name, Mode::IntentionExclusive).map(drop)
     }
 
     /// Whether nobody else keeps keys out of this gap.

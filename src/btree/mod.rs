@@ -27,8 +27,10 @@
 //! # Locks (logical, to the end of the transaction)
 //!
 //! Serialisable by strict two-phase locking: a shared lock on each key that is read, be it there or not, an exclusive one on each
-//! that is written. A range is kept from growing by shared locks on the *gaps* before its keys, and on the one
-//! behind its last: whoever inserts asks, under the leaf's latch, for an intention lock on the gap that the key falls into.
+//! that is written. What is read as a range is entered, leaf by leaf, as a *range* of the transaction ([`crate::lock`]): whoever
+//! changes or inserts a key looks, under its leaf's latch, whether a range of another has it. A transaction with too many
+//! ranges locks their keys, and keeps them from growing by shared locks on the *gaps* before the keys, and on the one
+//! behind the last: whoever inserts asks for an intention lock on the gap that the key falls into.
 //! A ghost is purged only when nobody has a lock on its key or on the gap before it, which then becomes part of the next.
 //!
 //! # Latches (physical, short)
@@ -44,6 +46,7 @@
 mod cells;
 mod check;
 mod descend;
+mod load;
 mod locks;
 #[cfg(all(test, loom))]
 mod models;
@@ -58,7 +61,7 @@ pub use check::{TreeReport, check_tree, each_cell, each_value};
 pub use descend::{FindCells, leaf_of};
 pub use locks::Locking;
 pub use overflow::MAX_VALUE_BYTES;
-pub use scan::{Direction, Scan, Scanned};
+pub use scan::{Direction, Scan, ScannedRef};
 
 use crate::buffer::BufferPool;
 use crate::error::{Error, Result};
@@ -175,8 +178,7 @@ fn node_of(pool: &BufferPool, page: PageId, bytes: &[u8]) -> Result<Node> {
 
 /// Where a key stands in a node, or would.
 fn place_of(pool: &BufferPool, page: PageId, bytes: &[u8], key: &[u8]) -> Result<Place> {
-    let node = node_of(pool, page, bytes)?;
-    sound(pool, page, tree::find(bytes, node, key))
+    sound(pool, page, tree::find(bytes, key))
 }
 
 /// Something that a page of a tree must hold.

@@ -93,7 +93,7 @@ impl TreeAccess<'_> {
             return Err(not_a_node(pool, page, "a leaf with more cells"));
         }
         let (key, needed) = wanted.unwrap_or((&[], 0));
-        let at = sound(pool, page, tree::find(bytes, node, key))?.slot() - tree::FIRST_CELL;
+        let at = sound(pool, page, tree::find(bytes, key))?.slot() - tree::FIRST_CELL;
         let first = divide(&sizes, at.into(), needed, next.is_none());
         let right_from = tree::FIRST_CELL + u16::try_from(first).expect("fewer than slots");
         let key_of = |slot| sound(pool, page, tree::leaf(bytes, slot).map(|cell| cell.key));

@@ -57,8 +57,8 @@ use crate::ids::{BuildNumberHasher, PageId};
 use crate::log::{ControlFile, Log};
 use crate::page;
 use crate::sync::{
-    Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Rule, RwLockWriteGuard,
-    broken,
+    Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, Rule,
+    RwLockWriteGuard, broken,
 };
 
 /// How long somebody waits for a frame when all are fixed, in all and at a time: fixes are short, so
@@ -98,6 +98,11 @@ pub struct PoolStatistics {
 /// The buffer pool of an open database.
 pub struct BufferPool {
     frames: Vec<Frame>,
+    /// All frames from here on have never been used: a large pool may be all but empty.
+    used: AtomicUsize,
+    /// No page is dirty since before this: the cleaner need not look at all frames again to find that out. (One of which it is
+    /// published late is found a little later.)
+    clean_before: AtomicU64,
     table: Mutex<PageTable>,
     unfixed: Condvar,
     file: PagesFile,
@@ -132,6 +137,8 @@ impl BufferPool {
     ) -> Self {
         Self {
             frames: (0..config.frames).map(|_| Frame::default()).collect(),
+            used: AtomicUsize::new(0),
+            clean_before: AtomicU64::new(0),
             table: Mutex::default(),
             unfixed: Condvar::new(),
             file,
@@ -293,6 +300,11 @@ impl BufferPool {
         }
     }
 
+    /// The frames that were ever used.
+    fn used_frames(&self) -> &[Frame] {
+        &self.frames[..self.used.load(Ordering::Acquire)]
+    }
+
     fn unfix(&self, frame: usize) {
         self.frames[frame].unfix();
         if self.frames[frame].fixes() == 0 {
@@ -325,6 +337,7 @@ impl BufferPool {
     fn load(&self, mut table: MutexGuard<'_, PageTable>, page: PageId, index: usize) -> Result<()> {
         let frame = &self.frames[index];
         frame.fix();
+        self.used.fetch_max(index + 1, Ordering::Release);
         let mut contents =
             frame.latch.try_write().expect("a page that is not fixed is not latched");
         if let Some(old) = contents.page.take() {

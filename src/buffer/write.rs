@@ -37,7 +37,7 @@ impl BufferPool {
     #[must_use]
     pub fn dirty_page_table(&self) -> DirtyPageTable {
         let mut table = DirtyPageTable::default();
-        for frame in &self.frames {
+        for frame in self.used_frames() {
             let dirty = *frame.dirty.lock();
             if let (Some(page), Some(rec_lsn)) = (dirty.page, dirty.rec_lsn) {
                 table.replace(page, rec_lsn);
@@ -59,8 +59,16 @@ impl BufferPool {
     /// Final ones.
     pub fn clean_step(&self, older_than: Lsn) -> Result<usize> {
         self.log.poison().check()?;
+        if older_than.get() <= self.clean_before.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
         let writer = self.writer.lock();
-        let mut candidates = self.dirty_frames(|_, rec_lsn| rec_lsn < older_than);
+        let mut oldest = self.log.end_lsn();
+        let mut candidates = self.dirty_frames(|_, rec_lsn| {
+            oldest = oldest.min(rec_lsn);
+            rec_lsn < older_than
+        });
+        self.clean_before.store(oldest.get(), Ordering::Relaxed);
         candidates.sort_by_key(|candidate| candidate.rec_lsn);
         candidates.truncate(self.batch_pages);
         self.fix_and_write(writer, candidates)
@@ -168,8 +176,8 @@ impl BufferPool {
         self.fix_and_write(writer, candidates)
     }
 
-    fn dirty_frames(&self, wanted: impl Fn(PageId, Lsn) -> bool) -> Vec<Candidate> {
-        let frames = self.frames.iter().enumerate();
+    fn dirty_frames(&self, mut wanted: impl FnMut(PageId, Lsn) -> bool) -> Vec<Candidate> {
+        let frames = self.used_frames().iter().enumerate();
         frames
             .filter_map(|(index, frame)| {
                 let dirty = *frame.dirty.lock();

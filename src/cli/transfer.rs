@@ -1,12 +1,14 @@
 //! `aries import` and `aries export`.
 //!
 //! ```text
-//!   file  --- rows --->  a transaction for each batch  --->  table          import
+//!   file  --- rows --->  loaded, while they ascend and the table was empty;
+//!                        then a transaction for each batch  --->  table     import
 //!   table --- one transaction that locks it whole ---> rows --->  file      export
 //! ```
 //!
 //! Invariants:
-//! - each batch is in whole or not at all, and durable before the next begins;
+//! - each batch is in whole or not at all, and durable before the next begins; but as long as rows ascend, those for an empty table
+//!   are loaded, all batches in one transaction;
 //! - an import that fails says in which line, and how many rows are in;
 //! - what is exported and imported again is the same table, to the byte.
 
@@ -21,9 +23,10 @@ use serde_json::json;
 
 use super::output::{path, print};
 use super::progress::{Counting, Progress, Waiting};
-use super::rows::{BadRow, Format, Reader, Writer};
+use super::rows::{BadRow, Format, Reader, Row, Writer};
 use super::table::{closing, open, table_of};
 use super::{DONE, SOMETHING_WRONG};
+use crate::btree::MAX_VALUE_BYTES;
 use crate::db::{Db, Table};
 use crate::demo::counted;
 
@@ -38,7 +41,8 @@ Examples:
   aries import bank accounts accounts.jsonl --create       makes the database if there is none
   zcat a.csv.gz | aries import bank accounts - --format csv --batch 10000
 
-A key that is there already gets the value of the last row with it. The database is opened, which recovers
+Rows for an empty table are loaded, all batches in one transaction, as long as their keys ascend. A key that
+is there already gets the value of the last row with it. The database is opened, which recovers
 it if it was not closed, and closed again. Exit code 0 if all rows are in, durably, 1 if not, 2 for wrong
 usage.";
 
@@ -188,6 +192,72 @@ pub fn import(import: &Import) -> anyhow::Result<u8> {
     Ok(if imported.is_ok() { DONE } else { SOMETHING_WRONG })
 }
 
+/// Batches of rows whose keys ascend, as pairs.
+struct Ascending<'r, R> {
+    rows: &'r mut Reader<R>,
+    batch: u64,
+    max_key_bytes: usize,
+    last: Vec<u8>,
+    /// Of the batch that is given out.
+    ready: std::vec::IntoIter<Row>,
+    /// Where it ended: rows that do not ascend, or what is wrong; `Some` of none at the end of the file.
+    ended: Option<anyhow::Result<Vec<Row>>>,
+}
+
+impl<R: Read> Ascending<'_, R> {
+    /// Reads a batch; gives it if its keys ascend, and a table can have them.
+    fn read(&mut self) -> anyhow::Result<Vec<Row>> {
+        let mut read: Vec<Row> = Vec::new();
+        let mut ascend = true;
+        while (read.len() as u64) < self.batch
+            && let Some(row) = self.rows.next()?
+        {
+            let last = read.last().map_or(&self.last, |row| &row.key);
+            ascend &= *last < row.key
+                && row.key.len() <= self.max_key_bytes
+                && row.value.len() <= MAX_VALUE_BYTES;
+            read.push(row);
+        }
+        if !ascend || read.is_empty() {
+            self.ended = Some(Ok(read));
+            return Ok(Vec::new());
+        }
+        if let Some(row) = read.last() {
+            self.last.clone_from(&row.key);
+        }
+        Ok(read)
+    }
+}
+
+impl<R: Read> Iterator for Ascending<'_, R> {
+    type Item = (Vec<u8>, Vec<u8>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ready.as_slice().is_empty() && self.ended.is_none() {
+            match self.read() {
+                Ok(rows) => self.ready = rows.into_iter(),
+                Err(error) => self.ended = Some(Err(error)),
+            }
+        }
+        self.ready.next().map(|row| (row.key, row.value))
+    }
+}
+
+/// Loads rows as long as whole batches of them ascend; gives those that were read and do not, if the file goes on.
+fn load<R: Read>(
+    db: &Db,
+    table: &Table,
+    rows: &mut Reader<R>,
+    batch: u64,
+    is_in: &mut u64,
+) -> anyhow::Result<Vec<Row>> {
+    let (max_key_bytes, ready) = (db.max_key_bytes(), Vec::new().into_iter());
+    let mut ascending =
+        Ascending { rows, batch, max_key_bytes, last: Vec::new(), ready, ended: None };
+    *is_in = db.load(table, &mut ascending)?;
+    ascending.ended.unwrap_or_else(|| Ok(Vec::new()))
+}
+
 /// Puts all rows, batch by batch; `is_in` counts those that have committed.
 fn put_all<R: Read>(
     db: &Db,
@@ -196,10 +266,15 @@ fn put_all<R: Read>(
     batch: u64,
     is_in: &mut u64,
 ) -> anyhow::Result<()> {
+    let is_empty = db.transact(|txn| Ok(txn.scan(table, ..)?.next().transpose()?.is_none()))?;
+    let mut ahead = match is_empty {
+        true => load(db, table, rows, batch, is_in)?.into_iter(),
+        false => Vec::new().into_iter(),
+    };
     loop {
         let (mut txn, mut count) = (db.begin()?, 0);
         while count < batch
-            && let Some(row) = rows.next()?
+            && let Some(row) = ahead.next().map_or_else(|| rows.next(), |row| Ok(Some(row)))?
         {
             let line = row.line;
             let put = txn.put(table, &row.key, &row.value);

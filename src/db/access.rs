@@ -6,7 +6,7 @@ use std::ops::{Bound, RangeBounds};
 
 use super::tables::{Table, TableState};
 use super::transaction::Transaction;
-use crate::btree::{Direction, Locking, Scan, Scanned, Tree, TreeAccess};
+use crate::btree::{Direction, Locking, Scan, ScannedRef, Tree, TreeAccess};
 use crate::error::Result;
 use crate::ids::PageId;
 use crate::lock::{KeyName, LockName, Mode};
@@ -172,6 +172,16 @@ impl Transaction {
         done
     }
 
+    /// Loads an empty table. Nothing else may be done in the transaction.
+    pub(super) fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &mut self,
+        table: &Table,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<u64> {
+        let locking = self.use_table(table, Mode::Exclusive)?;
+        self.access(&table.0, locking, &mut Vec::new()).load(pairs)
+    }
+
     /// Makes an empty tree.
     pub(super) fn create_tree(&mut self) -> Result<PageId> {
         Ok(Tree::create(&mut self.txn, &self.shared.engine.space)?.root())
@@ -193,26 +203,64 @@ pub struct TableScan<'t> {
 }
 
 impl TableScan<'_> {
-    fn step(&mut self, direction: Direction) -> Option<Result<Scanned>> {
+    /// The next pair in memory of the range itself, until the next one is asked for: without a copy of its own, for whoever only
+    /// looks at it. After a failure there is none any more.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let db = aries::Db::open(dir.path().join("mydb"))?;
+    /// let accounts = db.table("accounts")?;
+    /// let mut txn = db.begin()?;
+    /// txn.put_batch(&accounts, &[(b"alice", b"100"), (b"bob", b"20")])?;
+    /// let mut pairs = txn.scan(&accounts, ..)?;
+    /// let mut bytes = 0;
+    /// while let Some((_, value)) = pairs.next_ref()? {
+    ///     bytes += value.len();
+    /// }
+    /// assert_eq!(bytes, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn next_ref(&mut self) -> Result<Option<ScannedRef<'_>>> {
+        Ok(if self.read(Direction::Forwards)? { self.scan.pair() } else { None })
+    }
+
+    /// The same from the largest key on.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn next_back_ref(&mut self) -> Result<Option<ScannedRef<'_>>> {
+        Ok(if self.read(Direction::Backwards)? { self.scan.pair() } else { None })
+    }
+
+    fn read(&mut self, direction: Direction) -> Result<bool> {
         if self.failed {
-            return None;
+            return Ok(false);
         }
         let mut emptied = Vec::new();
-        let read = match self.table.check(&self.txn.shared) {
-            Ok(()) => self
-                .txn
-                .access(&self.table.0, self.locking, &mut emptied)
-                .scan(&mut self.scan, direction),
-            Err(error) => Err(error),
-        };
+        let mut access = self.txn.access(&self.table.0, self.locking, &mut emptied);
+        let read = access.scan(&mut self.scan, direction);
         self.txn.emptied.extend(emptied.into_iter().map(|key| (self.table.clone(), key)));
         self.failed = read.is_err();
+        read
+    }
+
+    fn step(&mut self, direction: Direction) -> Option<Result<Pair>> {
+        let read = self.read(direction).map(|is_read| {
+            let pair = if is_read { self.scan.pair() } else { None };
+            pair.map(|(key, value)| (key.to_vec(), value.to_vec()))
+        });
         read.transpose()
     }
 }
 
+/// A key and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
 impl Iterator for TableScan<'_> {
-    type Item = Result<Scanned>;
+    type Item = Result<Pair>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step(Direction::Forwards)

@@ -26,6 +26,7 @@ mod chains;
 mod create;
 mod inspect;
 mod judge;
+mod load;
 mod options;
 mod outside;
 mod prepared;

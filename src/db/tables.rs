@@ -13,17 +13,41 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+use std::time::Duration;
 
 use super::{Db, Shared, Transaction};
 use crate::btree::{Locking, Tree, TreeAccess, each_cell};
 use crate::error::{Error, Result};
-use crate::ids::PageId;
+use crate::ids::{BuildNumberHasher, PageId};
 use crate::lock::{LockName, Mode};
 use crate::page::{self, PageKind, PageState, space_map, tree};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// Leaves to be taken out of their trees that are remembered at most: others are met again by whoever scans.
 const MOST_EMPTIED: usize = 1024;
+
+/// The longest pause of who was a victim once; it doubles each time, so often at most.
+const PAUSE: Duration = Duration::from_micros(50);
+const MOST_DOUBLINGS: u32 = 8;
+
+/// How long who was a victim so often pauses at most before it tries again.
+fn longest_pause(victim: u32) -> Duration {
+    match victim.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(again) => PAUSE * (1 << again.min(MOST_DOUBLINGS)),
+    }
+}
+
+fn pause(victim: u32) {
+    let longest = longest_pause(victim);
+    if !longest.is_zero() {
+        // No two of these states are the same.
+        let random = (RandomState::new().hash_one(victim) >> 48) as u16;
+        thread::sleep(longest * u32::from(random) / u32::from(u16::MAX));
+    }
+}
 
 /// A table: keys and values, in the order of the keys. Cheap to clone; it may be used from any thread, in
 /// transactions of the database that it was got from.
@@ -106,7 +130,6 @@ pub(super) struct Tables {
 
 impl Default for Tables {
     fn default() -> Self {
-        use std::hash::{BuildHasher, RandomState};
         let half = || u128::from(RandomState::new().hash_one(0));
         Self {
             database: half() << 64 | half(),
@@ -300,7 +323,8 @@ impl Db {
     }
 
     /// Runs `work` in a transaction and commits. Where it was the victim of a deadlock, or waited too long for a lock, it is
-    /// rolled back and run again.
+    /// rolled back and run again, after a short pause that grows with the tries and is another for each: two that were in each
+    /// other's way shall not be so again.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -318,14 +342,19 @@ impl Db {
     /// # Errors
     /// Whatever else `work` fails with: it is rolled back then. Those of [`Transaction::commit`].
     pub fn transact<T>(&self, mut work: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+        let mut victim = 0;
         loop {
+            pause(victim);
             let mut txn = self.begin()?;
             match work(&mut txn) {
                 Ok(done) => {
                     txn.commit()?;
                     return Ok(done);
                 }
-                Err(Error::Deadlock { .. } | Error::LockTimeout { .. }) => txn.rollback()?,
+                Err(Error::Deadlock { .. } | Error::LockTimeout { .. }) => {
+                    txn.rollback()?;
+                    victim += 1;
+                }
                 Err(error) => {
                     // If this fails as well the engine has stopped, and says so next time.
                     let _ = txn.rollback();
@@ -391,7 +420,7 @@ impl Shared {
 
 /// Which tables a transaction has locked, and how.
 #[derive(Default)]
-pub(super) struct TableLocks(HashMap<PageId, Mode>);
+pub(super) struct TableLocks(HashMap<PageId, Mode, BuildNumberHasher>);
 
 impl TableLocks {
     /// The mode in which the table must be locked for this; `None` if it is already.
@@ -419,6 +448,14 @@ impl TableLocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_and_the_first_try_has_none() {
+        assert_eq!(longest_pause(0), Duration::ZERO);
+        let pauses: Vec<_> = (1..20).map(longest_pause).collect();
+        assert_eq!((pauses[0], pauses[1]), (PAUSE, 2 * PAUSE));
+        assert!(pauses.is_sorted() && pauses[18] == pauses[10], "{pauses:?}");
+    }
 
     #[test]
     fn a_locked_table_needs_no_locks_on_keys() {

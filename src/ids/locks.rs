@@ -7,7 +7,7 @@
 use std::fmt;
 
 pub use super::key_name::KeyName;
-use super::{PageId, SlotId};
+use super::{PageId, SlotId, TxnId};
 
 /// What a lock is on. A table is known by the page id of its root, which never changes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -23,6 +23,9 @@ pub enum LockName {
     Key(PageId, KeyName),
     /// What lies between two neighbouring keys of a table: that there is nothing.
     Gap(PageId, GapName),
+    /// All ranges that this transaction has read of a table: shared for itself, intention-exclusive for whoever
+    /// changes something there, and waits until it ends. Never kept by a transaction in doubt.
+    Ranges(PageId, TxnId),
 }
 
 // Every lock held takes that twice: in the lock table, and in the list of its transaction.
@@ -37,7 +40,7 @@ pub enum GapName {
     End,
 }
 
-/// `P3`, `P3.2`, `table P5`, `P5/alice`, `gap before P5/alice`, `gap at the end of P5`.
+/// `P3`, `P3.2`, `table P5`, `P5/alice`, `gap before P5/alice`, `gap at the end of P5`, `ranges that T3 read of P5`.
 impl fmt::Display for LockName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,6 +50,7 @@ impl fmt::Display for LockName {
             Self::Key(root, key) => write!(f, "{root}/{key}"),
             Self::Gap(root, GapName::Before(key)) => write!(f, "gap before {root}/{key}"),
             Self::Gap(root, GapName::End) => write!(f, "gap at the end of {root}"),
+            Self::Ranges(root, txn) => write!(f, "ranges that {txn} read of {root}"),
         }
     }
 }
@@ -156,6 +160,7 @@ mod tests {
             (LockName::Key(P5, KeyName::of(&[0, 0xff])), "P5/0x00ff"),
             (LockName::Gap(P5, GapName::Before(alice)), "gap before P5/alice"),
             (LockName::Gap(P5, GapName::End), "gap at the end of P5"),
+            (LockName::Ranges(P5, TxnId::FIRST), "ranges that T1 read of P5"),
         ] {
             assert_eq!(name.to_string(), shown);
         }

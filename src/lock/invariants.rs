@@ -53,6 +53,9 @@ impl Table {
                 "{txn} is listed for nothing"
             );
         }
+        for (root, txn) in self.readers() {
+            assert!(held.contains(&(txn, LockName::Ranges(root, txn))), "{txn}: ranges of {root}");
+        }
         assert_eq!(held, listed_held);
         assert_eq!(waiting, listed_waiting);
     }

@@ -26,6 +26,9 @@
 //! - **Nobody waits longer than is allowed.** With a [timeout](LockManager::with_timeout) a request that waited
 //!   so long is taken out of the queue and fails with [`Error::LockTimeout`]. Those behind it may go on.
 //!
+//! What is read of a table as a range is entered beside the locks ([`Part`], `lock/ranges.rs`): one entry instead of locks on all keys.
+//! Whoever is in its way waits for a name like any other.
+//!
 //! Waiting for a lock while holding a latch would stop threads that no waits-for graph knows of.
 //! Under a latch ask with [`LockManager::try_lock`], which never waits, or, if the lock is to be had for
 //! an instant only, [`LockManager::could_lock`]; if it says no, unlatch, wait with [`LockManager::lock`],
@@ -86,6 +89,7 @@ mod invariants;
 #[cfg(all(test, loom))]
 mod models;
 mod queue;
+mod ranges;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -93,9 +97,10 @@ mod tests;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::ids::TxnId;
 pub use crate::ids::locks::{GapName, KeyName, LockName, Mode};
+use crate::ids::{PageId, TxnId};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+pub use ranges::{Cut, Part, Reading, Side};
 use table::{Reply, Table};
 
 /// What a granted request changed.
@@ -183,6 +188,33 @@ impl LockManager {
         self.table.lock().holds(txn, name, mode)
     }
 
+    /// Enters, for `txn`, a part of a table that it reads, so that nobody changes anything there until it ends.
+    /// `keys` are those of all cells in the part, deleted ones too. Takes no wait, and is to be called
+    /// under the latches of all leaves that the part touches.
+    #[must_use]
+    pub fn read_part(
+        &self,
+        txn: TxnId,
+        root: PageId,
+        part: Part<'_>,
+        keys: impl Iterator<Item = KeyName>,
+    ) -> Reading {
+        self.table.lock().read_part(txn, root, part, keys)
+    }
+
+    /// What must be waited for, intention-exclusive, before `txn` may change or insert this key, which it has locked: the
+    /// ranges of another that has read it. To be called under the latch of the key's leaf.
+    #[must_use]
+    pub fn reader_of(&self, txn: TxnId, root: PageId, key: &[u8]) -> Option<LockName> {
+        self.table.lock().reader_of(txn, root, key)
+    }
+
+    /// Says that `txn`, which has locked this key, is about to wait for [those who have read it](Self::reader_of): until it ends
+    /// nobody else reads a range with the key.
+    pub fn want(&self, txn: TxnId, root: PageId, key: &[u8]) {
+        self.table.lock().want(txn, root, key);
+    }
+
     /// Whether any transaction holds the lock.
     #[must_use]
     pub fn is_locked(&self, name: LockName) -> bool {
@@ -195,7 +227,7 @@ impl LockManager {
         self.table.lock().release_all(txn);
     }
 
-    /// Releases those locks of `txn` for which `released` says so, and wakes whoever can go on. To be
+    /// Releases those locks of `txn` for which `released` says so, and all ranges that it has read, and wakes whoever can go on. To be
     /// called once `txn` asks for no further lock: only then does it stay two-phase.
     pub fn release_some(&self, txn: TxnId, released: impl Fn(LockName, Mode) -> bool) {
         self.table.lock().release_some(txn, released);

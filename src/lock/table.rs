@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::deadlock::would_wait_for_itself;
 use super::queue::{Answer, Lock, Waiter};
+use super::ranges::Ranges;
 use super::{Acquired, LockName, LockSnapshot, Mode};
 use crate::error::{Error, Result};
-use crate::ids::{BuildNumberHasher, TxnId};
+use crate::ids::{BuildNumberHasher, PageId, TxnId};
 use crate::sync::{Arc, Condvar, Rule, broken};
 
 /// All locks, and what each transaction holds.
@@ -21,6 +22,8 @@ use crate::sync::{Arc, Condvar, Rule, broken};
 pub(super) struct Table {
     pub(super) locks: HashMap<LockName, Lock, BuildNumberHasher>,
     pub(super) transactions: HashMap<TxnId, Holdings, BuildNumberHasher>,
+    /// What is read of tables in ranges, by their roots.
+    pub(super) ranges: HashMap<PageId, Ranges, BuildNumberHasher>,
     /// How long a request waits at most.
     pub(super) timeout: Option<Duration>,
     /// Why nobody shall wait any more.
@@ -34,6 +37,8 @@ pub(super) struct Holdings {
     /// In the order in which it was granted.
     pub(super) held: Vec<LockName>,
     pub(super) waits_for: Option<LockName>,
+    /// Tables of which it has read ranges, or waits for those who have.
+    pub(super) ranges_of: Vec<PageId>,
 }
 
 /// The answer to a request that was not refused.
@@ -109,17 +114,21 @@ impl Table {
     pub(super) fn release_all(&mut self, txn: TxnId) {
         let Some(holdings) = self.transactions.remove(&txn) else { return };
         assert!(holdings.waits_for.is_none(), "{txn} ends while it waits for a lock");
+        self.forget_ranges(txn, &holdings.ranges_of);
         for name in holdings.held {
             self.release(txn, name);
         }
     }
 
-    /// Releases what `released` picks of what `txn` holds, and grants what others can have now.
+    /// Releases what `released` picks of what `txn` holds, the names of its ranges in any case, and grants what
+    /// others can have now.
     pub(super) fn release_some(&mut self, txn: TxnId, released: impl Fn(LockName, Mode) -> bool) {
         let Some(mut holdings) = self.transactions.remove(&txn) else { return };
         assert!(holdings.waits_for.is_none(), "{txn} is prepared while it waits for a lock");
-        let (given_back, kept): (Vec<_>, Vec<_>) =
-            holdings.held.into_iter().partition(|name| released(*name, self.mode_of(txn, *name)));
+        self.forget_ranges(txn, &std::mem::take(&mut holdings.ranges_of));
+        let (given_back, kept): (Vec<_>, Vec<_>) = holdings.held.into_iter().partition(|name| {
+            matches!(name, LockName::Ranges(..)) || released(*name, self.mode_of(txn, *name))
+        });
         if !kept.is_empty() {
             holdings.held = kept;
             self.transactions.insert(txn, holdings);

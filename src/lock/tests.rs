@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod histories;
+mod ranges;
 mod threads;
 
 use super::Mode::{

@@ -88,19 +88,29 @@ impl SlotEntry {
             .set(u16::try_from(offset).expect("a record begins before the page's last byte"));
     }
 
-    /// That the entry describes a record within `heap` or is free.
+    /// The state, if the entry describes a record within `heap` or is free.
     #[inline]
-    pub(super) fn check(self, slot: SlotId, heap: &Range<usize>) -> Result<SlotState, PageFault> {
-        let state = self.state().ok_or_else(|| {
-            PageFault::new(format!("slot {slot} free, live or ghost"), format!("{}", self.state))
-        })?;
-        let range = self.range();
+    fn state_within(self, heap: &Range<usize>) -> Option<SlotState> {
+        let (state, range) = (self.state()?, self.range());
         let sound = match state {
             SlotState::Free => range == (0..0),
             _ => !range.is_empty() && heap.start <= range.start && range.end <= heap.end,
         };
+        sound.then_some(state)
+    }
+
+    /// That the entry describes a record within `heap` or is free.
+    #[inline]
+    pub(super) fn check(self, slot: SlotId, heap: &Range<usize>) -> Result<SlotState, PageFault> {
+        if let Some(state) = self.state_within(heap) {
+            return Ok(state);
+        }
+        let range = self.range();
+        let state = self.state().ok_or_else(|| {
+            PageFault::new(format!("slot {slot} free, live or ghost"), format!("{}", self.state))
+        })?;
         PageFault::unless(
-            sound,
+            false,
             || format!("slot {slot}, {state}, with bytes within {heap:?} if it has any"),
             || format!("bytes {range:?}"),
         )?;
@@ -164,18 +174,56 @@ pub(super) fn directory(page: &[u8]) -> &[SlotEntry] {
 /// All slots of the page with their state and bytes (none for a free one), in slot order. Slots
 /// whose entry is damaged are left out; a page that is not slotted has none.
 pub fn slots(page: &[u8]) -> impl Iterator<Item = (SlotId, SlotState, &[u8])> {
-    (0..).map(SlotId).zip(directory(page)).filter_map(|(slot, _)| {
-        let (state, bytes) = state_and_bytes(page, slot)?;
+    let slots = Slots::of(page);
+    (0..).map(SlotId).zip(directory(page)).filter_map(move |(slot, _)| {
+        let (state, bytes) = slots?.get(slot.0)?;
         Some((slot, state, bytes))
     })
 }
 
+/// The slots of a page, whose header is looked at once for all of them.
+#[derive(Clone, Copy)]
+pub(super) struct Slots<'p> {
+    page: &'p [u8],
+    directory: &'p [SlotEntry],
+    heap_start: usize,
+}
+
+impl<'p> Slots<'p> {
+    /// Those of this page; `None` if its header is damaged.
+    #[inline]
+    pub(super) fn of(page: &'p [u8]) -> Option<Self> {
+        let (header, has_slots) = (header(page), kind(page)?.has_slots());
+        let heap_start = header.heap_start.get() as usize;
+        let count = if has_slots { usize::from(header.slot_count.get()) } else { 0 };
+        // What `Room::of` checks.
+        let directory_end = HEADER_SIZE + SLOT_SIZE * count;
+        let fragmented = header.fragmented_bytes.get() as usize;
+        if directory_end > heap_start || fragmented > page.len().checked_sub(heap_start)? {
+            return None;
+        }
+        let directory = <[SlotEntry]>::ref_from_bytes(&page[HEADER_SIZE..directory_end]).ok()?;
+        Some(Self { page, directory, heap_start })
+    }
+
+    /// How many there are.
+    #[inline]
+    pub(super) fn count(&self) -> u16 {
+        u16::try_from(self.directory.len()).unwrap_or(u16::MAX)
+    }
+
+    /// State and bytes of one slot; `None` if there is no such slot, or its entry is damaged.
+    #[inline]
+    pub(super) fn get(&self, slot: u16) -> Option<(SlotState, &'p [u8])> {
+        let entry = self.directory.get(usize::from(slot))?;
+        let state = entry.state_within(&(self.heap_start..self.page.len()))?;
+        Some((state, self.page.get(entry.range())?))
+    }
+}
+
 /// State and bytes of one slot; `None` if there is no such slot, or its entry is damaged.
 pub(super) fn state_and_bytes(page: &[u8], slot: SlotId) -> Option<(SlotState, &[u8])> {
-    let entry = directory(page).get(usize::from(slot.0))?;
-    let room = Room::of(page).ok()?;
-    let state = entry.check(slot, &room.heap).ok()?;
-    Some((state, &page[entry.range()]))
+    Slots::of(page)?.get(slot.0)
 }
 
 /// The live record in `slot`.

@@ -22,7 +22,7 @@
 use std::cmp::Ordering;
 
 use super::header::{PageKind, kind};
-use super::slotted::{self, SLOT_SIZE, SlotState, slots};
+use super::slotted::{SLOT_SIZE, SlotState, Slots, slots};
 use super::{HEADER_SIZE, PageOp, initial};
 use crate::ids::{PageId, SlotId};
 
@@ -229,10 +229,7 @@ pub const fn max_inner_bytes(page_size: usize) -> usize {
 /// What slot 0 says; `None` if the page is no node.
 #[must_use]
 pub fn node(page: &[u8]) -> Option<Node> {
-    if kind(page) != Some(PageKind::Tree) {
-        return None;
-    }
-    Node::from_stored(slotted::record(page, SlotId(0))?)
+    Cells::of(page).map(|cells| cells.node)
 }
 
 /// The number of slots, that of the node's own included.
@@ -241,45 +238,104 @@ pub fn slot_count(page: &[u8]) -> u16 {
     super::header::header(page).slot_count.get()
 }
 
+/// A node and its cells: its page is looked at once for all of them.
+#[derive(Clone, Copy)]
+pub struct Cells<'p> {
+    slots: Slots<'p>,
+    node: Node,
+}
+
+impl<'p> Cells<'p> {
+    /// Those of this page; `None` if it is no node.
+    #[must_use]
+    #[inline]
+    pub fn of(page: &'p [u8]) -> Option<Self> {
+        let slots = Slots::of(page).filter(|_| kind(page) == Some(PageKind::Tree))?;
+        let (state, own) = slots.get(0)?;
+        let node = Node::from_stored(own).filter(|_| state == SlotState::Live)?;
+        Some(Self { slots, node })
+    }
+
+    /// What slot 0 says.
+    #[must_use]
+    #[inline]
+    pub fn node(&self) -> Node {
+        self.node
+    }
+
+    /// The number of slots, that of the node's own included.
+    #[must_use]
+    #[inline]
+    pub fn slot_count(&self) -> u16 {
+        self.slots.count()
+    }
+
+    /// The cell in `slot` of a leaf.
+    #[must_use]
+    #[inline]
+    pub fn leaf(&self, slot: u16) -> Option<LeafCell<'p>> {
+        let (state, bytes) = self.slots.get(slot)?;
+        let (key, rest) = bytes.get(LEAF_KEY..)?.split_at_checked(length(bytes)?.into())?;
+        let value_length = length(rest)?;
+        let stored = rest.get(2..)?.get(..usize::from(value_length & !ELSEWHERE))?;
+        let value = match value_length & ELSEWHERE {
+            0 => Value::Here(stored),
+            _ if stored.len() != OVERFLOW_BYTES => return None,
+            _ => {
+                let (length, first) = stored.split_first_chunk()?;
+                let length = u32::from_le_bytes(*length);
+                Value::Elsewhere { length, first: PageId(number(first)?) }
+            }
+        };
+        let (value_at, is_ghost) = (LEAF_KEY + key.len(), state == SlotState::Ghost);
+        (slot >= FIRST_CELL).then_some(LeafCell { key, value, value_at, is_ghost, bytes })
+    }
+
+    #[inline]
+    fn key(&self, slot: u16, fields: usize) -> Option<&'p [u8]> {
+        let (state, bytes) = self.slots.get(slot)?;
+        let key = bytes.get(fields..fields + usize::from(length(bytes)?))?;
+        (state != SlotState::Free).then_some(key)
+    }
+
+    /// The cell in `slot` of an inner node: its key and its child.
+    #[must_use]
+    #[inline]
+    pub fn inner(&self, slot: u16) -> Option<(&'p [u8], PageId)> {
+        let (state, bytes) = self.slots.get(slot)?;
+        let key = bytes.get(INNER_FIELDS..)?;
+        let is_sound = usize::from(length(bytes)?) == key.len() && state == SlotState::Live;
+        let child = PageId(number(bytes.get(2..)?)?);
+        (is_sound && slot >= FIRST_CELL).then_some((key, child))
+    }
+
+    /// Where `key` stands, or would.
+    #[must_use]
+    pub fn find(&self, key: &[u8]) -> Option<Place> {
+        let fields = if self.node.level() == 0 { LEAF_KEY } else { INNER_FIELDS };
+        let (mut low, mut high) = (FIRST_CELL, self.slot_count());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.key(middle, fields)?.cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(Place::At(middle)),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Some(Place::Before(low))
+    }
+}
+
 /// The cell in `slot` of a leaf.
 #[must_use]
 pub fn leaf(page: &[u8], slot: u16) -> Option<LeafCell<'_>> {
-    let (state, bytes) = slotted::state_and_bytes(page, SlotId(slot))?;
-    let (key, rest) = bytes.get(LEAF_KEY..)?.split_at_checked(length(bytes)?.into())?;
-    let value_length = length(rest)?;
-    let stored = rest.get(2..)?.get(..usize::from(value_length & !ELSEWHERE))?;
-    let value = match value_length & ELSEWHERE {
-        0 => Value::Here(stored),
-        _ if stored.len() != OVERFLOW_BYTES => return None,
-        _ => {
-            let (length, first) = stored.split_first_chunk()?;
-            Value::Elsewhere { length: u32::from_le_bytes(*length), first: PageId(number(first)?) }
-        }
-    };
-    let value_at = LEAF_KEY + key.len();
-    (slot >= FIRST_CELL).then_some(LeafCell {
-        key,
-        value,
-        value_at,
-        is_ghost: state == SlotState::Ghost,
-        bytes,
-    })
+    Cells::of(page)?.leaf(slot)
 }
 
 /// The cell in `slot` of an inner node: its key and its child.
 #[must_use]
 pub fn inner(page: &[u8], slot: u16) -> Option<(&[u8], PageId)> {
-    let bytes = slotted::record(page, SlotId(slot)).filter(|_| slot >= FIRST_CELL)?;
-    let key = bytes.get(INNER_FIELDS..)?;
-    if usize::from(length(bytes)?) != key.len() {
-        return None;
-    }
-    Some((key, PageId(number(bytes.get(2..)?)?)))
-}
-
-fn key_at(page: &[u8], slot: u16, fields: usize) -> Option<&[u8]> {
-    let bytes = slotted::record_or_ghost(page, SlotId(slot))?;
-    bytes.get(fields..fields + usize::from(length(bytes)?))
+    Cells::of(page)?.inner(slot)
 }
 
 /// Where a key stands, or would.
@@ -303,18 +359,8 @@ impl Place {
 
 /// Where `key` stands among the cells of a node.
 #[must_use]
-pub fn find(page: &[u8], node: Node, key: &[u8]) -> Option<Place> {
-    let fields = if node.level() == 0 { LEAF_KEY } else { INNER_FIELDS };
-    let (mut low, mut high) = (FIRST_CELL, slot_count(page));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match key_at(page, middle, fields)?.cmp(key) {
-            Ordering::Less => low = middle + 1,
-            Ordering::Equal => return Some(Place::At(middle)),
-            Ordering::Greater => high = middle,
-        }
-    }
-    Some(Place::Before(low))
+pub fn find(page: &[u8], key: &[u8]) -> Option<Place> {
+    Cells::of(page)?.find(key)
 }
 
 /// A new page of a tree with these cells, each with whether it is a ghost, in the order of their keys.

@@ -7,7 +7,7 @@ use super::layout::*;
 use super::{
     BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, KeyAction,
     KeyUndo, LogRecord, NestedTopActionEnd, PageChange, PageImage, Restart, Rollback,
-    StructureChange, TransactionLink, Undo, Update, prepare,
+    StructureChange, TransactionLink, Undo, Update, own_key, prepare,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::PageOp;
@@ -220,17 +220,38 @@ fn decode_update<'a>(
     let undo = match *body.take::<u8>()? {
         UNDO_NONE => Undo::RedoOnly,
         UNDO_PHYSICAL => Undo::Physical(body.op()?),
-        UNDO_KEY => Undo::Key(decode_key_undo(body)?),
+        UNDO_KEY => Undo::Key(decode_key_undo(&op, body)?),
+        UNDO_OWN_KEY => Undo::Key(decode_own_key_undo(&op, body)?),
         tag => return fault(format!("{tag} is no kind of undo")),
     };
     let prev_page_lsn = Lsn::new(page.prev_page_lsn.get());
     Ok(Update { link, page: PageId(page.page.get()), prev_page_lsn, op, undo })
 }
 
-fn decode_key_undo<'a>(body: &mut Body<'a>) -> Result<KeyUndo<'a>, RecordFault> {
+fn decode_key_undo<'a>(op: &PageOp<'a>, body: &mut Body<'a>) -> Result<KeyUndo<'a>, RecordFault> {
     let fields: KeyUndoBody = *body.take()?;
     let key = body.bytes(fields.key_bytes.get().into())?;
-    let action = match fields.action {
+    if own_key(op) == Some(key) {
+        return fault("a key that stands in its record twice");
+    }
+    let action = decode_action(fields.action, body)?;
+    Ok(KeyUndo { tree: PageId(fields.tree.get()), key, action })
+}
+
+fn decode_own_key_undo<'a>(
+    op: &PageOp<'a>,
+    body: &mut Body<'a>,
+) -> Result<KeyUndo<'a>, RecordFault> {
+    let fields: OwnKeyUndoBody = *body.take()?;
+    let Some(key) = own_key(op) else {
+        return fault(format!("{} puts no key there", op.name()));
+    };
+    let action = decode_action(fields.action, body)?;
+    Ok(KeyUndo { tree: PageId(fields.tree.get()), key, action })
+}
+
+fn decode_action<'a>(action: u8, body: &mut Body<'a>) -> Result<KeyAction<'a>, RecordFault> {
+    Ok(match action {
         KEY_REMOVE => KeyAction::Remove,
         KEY_REVIVE => KeyAction::Revive,
         KEY_PATCH => {
@@ -239,8 +260,7 @@ fn decode_key_undo<'a>(body: &mut Body<'a>) -> Result<KeyUndo<'a>, RecordFault> 
             KeyAction::Patch { offset, bytes }
         }
         action => return fault(format!("{action} is nothing to do to a key")),
-    };
-    Ok(KeyUndo { tree: PageId(fields.tree.get()), key, action })
+    })
 }
 
 fn decode_structure_change<'a>(

@@ -6,7 +6,7 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use super::layout::*;
 use super::{
     CompensationLogRecord, EndCheckpoint, KeyAction, KeyUndo, LogRecord, StructureChange, Undo,
-    Update, prepare,
+    Update, own_key, prepare,
 };
 use crate::ids::{Lsn, PageId};
 use crate::tables::TransactionState;
@@ -171,14 +171,12 @@ fn encode_update(update: &Update<'_>, out: &mut Vec<u8>) {
             out.push(UNDO_PHYSICAL);
             op.encode(out);
         }
-        Undo::Key(undo) => {
-            out.push(UNDO_KEY);
-            encode_key_undo(&undo, out);
-        }
+        Undo::Key(undo) => encode_key_undo(&undo, own_key(&update.op), out),
     }
 }
 
-fn encode_key_undo(undo: &KeyUndo<'_>, out: &mut Vec<u8>) {
+/// The undo of an update whose operation puts a cell with this key there.
+fn encode_key_undo(undo: &KeyUndo<'_>, own_key: Option<&[u8]>, out: &mut Vec<u8>) {
     let short = |length: usize| U16::new(u16::try_from(length).expect("it fits into a page"));
     let action = match undo.action {
         KeyAction::Remove => KEY_REMOVE,
@@ -186,9 +184,15 @@ fn encode_key_undo(undo: &KeyUndo<'_>, out: &mut Vec<u8>) {
         KeyAction::Patch { .. } => KEY_PATCH,
     };
     let tree = U64::new(undo.tree.0);
-    let body = KeyUndoBody { tree, action, key_bytes: short(undo.key.len()) };
-    out.extend_from_slice(body.as_bytes());
-    out.extend_from_slice(undo.key);
+    if own_key == Some(undo.key) {
+        out.push(UNDO_OWN_KEY);
+        out.extend_from_slice(OwnKeyUndoBody { tree, action }.as_bytes());
+    } else {
+        out.push(UNDO_KEY);
+        let body = KeyUndoBody { tree, action, key_bytes: short(undo.key.len()) };
+        out.extend_from_slice(body.as_bytes());
+        out.extend_from_slice(undo.key);
+    }
     if let KeyAction::Patch { offset, bytes } = undo.action {
         let body = KeyPatchBody { offset: U16::new(offset), bytes: short(bytes.len()) };
         out.extend_from_slice(body.as_bytes());

@@ -70,6 +70,14 @@ pub(super) struct KeyUndoBody {
     pub(super) key_bytes: U16,
 }
 
+/// Stands in place of that and the key, where the operation puts a cell with the key there.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct OwnKeyUndoBody {
+    pub(super) tree: U64,
+    pub(super) action: u8,
+}
+
 /// Stands behind that key, if bytes are put back.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -156,6 +164,7 @@ pub(super) struct LockLine {
 const _: () = assert!(size_of::<PageBody>() == 16);
 const _: () = assert!(size_of::<SeveralBody>() == 20);
 const _: () = assert!(size_of::<KeyUndoBody>() == 11);
+const _: () = assert!(size_of::<OwnKeyUndoBody>() == 9);
 const _: () = assert!(size_of::<KeyPatchBody>() == 4);
 const _: () = assert!(size_of::<CommitBody>() == 17);
 const _: () = assert!(size_of::<BeginBody>() == 16);
@@ -185,6 +194,8 @@ pub(super) const STRUCTURE_CHANGE: u8 = 13;
 pub(super) const UNDO_NONE: u8 = 0;
 pub(super) const UNDO_PHYSICAL: u8 = 1;
 pub(super) const UNDO_KEY: u8 = 2;
+/// The key is that of the cell which the operation puts there.
+pub(super) const UNDO_OWN_KEY: u8 = 3;
 
 pub(super) const KEY_REMOVE: u8 = 0;
 pub(super) const KEY_REVIVE: u8 = 1;

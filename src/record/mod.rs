@@ -101,6 +101,16 @@ pub struct KeyUndo<'a> {
     pub action: KeyAction<'a>,
 }
 
+/// The key of the cell that an operation puts into a leaf, if it does: as it stands in a cell, behind its length. (Of other records
+/// in other pages it means nothing; encoder and decoder only have to agree.)
+fn own_key<'a>(op: &PageOp<'a>) -> Option<&'a [u8]> {
+    let (PageOp::InsertAt { bytes, .. } | PageOp::ReplaceAt { bytes, .. }) = *op else {
+        return None;
+    };
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.get(..u16::from_le_bytes(*length).into())
+}
+
 /// What the undo of a change of a cell does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyAction<'a> {

@@ -117,6 +117,7 @@ fn line(name: LockName, mode: Mode) -> LockLine {
         LockName::Key(root, _) => (LOCK_ON_KEY, root, SlotId(0)),
         LockName::Gap(root, GapName::Before(_)) => (LOCK_ON_GAP_BEFORE, root, SlotId(0)),
         LockName::Gap(root, GapName::End) => (LOCK_ON_GAP_AT_END, root, SlotId(0)),
+        LockName::Ranges(..) => unreachable!("a transaction in doubt keeps no ranges"),
     };
     let mode = match mode {
         Mode::IntentionShared => LOCKED_INTENTION_SHARED,

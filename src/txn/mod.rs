@@ -83,6 +83,8 @@ pub enum Undoing<'u> {
     Inverse,
     /// By key, wherever the cell is by then.
     Key(KeyUndo<'u>),
+    /// By putting the whole page back as it was: nobody else may change it until the transaction ends.
+    Whole,
     /// Not at all.
     RedoOnly,
 }
@@ -194,6 +196,7 @@ impl Transaction {
         let undo = match undoing {
             Undoing::RedoOnly => Undo::RedoOnly,
             Undoing::Key(undo) => Undo::Key(undo),
+            Undoing::Whole => Undo::Physical(PageOp::image_of(page.bytes())),
             Undoing::Inverse
                 if matches!(op, PageOp::SetState { .. })
                     && self.manager.log().breaks(Sabotage::SpaceMapUndoneByBytes) =>

@@ -84,7 +84,12 @@ impl InDoubt {
 
 /// Whether a transaction in doubt keeps this lock.
 fn is_kept(name: LockName, mode: Mode) -> bool {
-    mode.changes() || matches!(name, LockName::PageExistence(_))
+    match name {
+        // Their readers have ended.
+        LockName::Ranges(..) => false,
+        LockName::PageExistence(_) => true,
+        _ => mode.changes(),
+    }
 }
 
 fn check_global_id(global_id: &[u8]) -> Result<()> {

@@ -16,7 +16,7 @@ fn who_waits_for_a_key_goes_on_when_it_is_free() {
         ("T2: scan t from=b to=d\nT1: delete t c\nT1: commit", "T2 goes on: no keys\n"),
         (
             "T2: scan t from=d\nT1: put t e 5",
-            "waits for the lock on gap at the end of P2, which T2 has\n",
+            "waits for the lock on ranges that T5 read of P2, which T2 has\n",
         ),
         ("T2: get t a\ndrop t", "Error"),
     ] {

@@ -16,6 +16,8 @@ fn ordered_op() -> impl Strategy<Value = PageOp<'static>> {
     prop_oneof![
         (slot(), 0..PAGE).prop_map(|(slot, to)| PageOp::InsertAt { slot, bytes: &BYTES[..to] }),
         (slot(), 0..PAGE).prop_map(|(slot, to)| PageOp::ReplaceAt { slot, bytes: &BYTES[..to] }),
+        slot().prop_map(|slot| PageOp::InsertAt { slot, bytes: b"\x02\0kk\x01\0v" }),
+        slot().prop_map(|slot| PageOp::ReplaceAt { slot, bytes: b"\x02\0kk" }),
         slot().prop_map(|slot| PageOp::RemoveAt { slot }),
         slot().prop_map(|slot| PageOp::TruncateAt { slot }),
         Just(PageOp::Several { ops: &[10, 1, 0, 4, 2, 0] }),
@@ -30,7 +32,8 @@ fn key_undo() -> impl Strategy<Value = KeyUndo<'static>> {
         (any::<u16>(), 0..KEY.len())
             .prop_map(|(offset, to)| KeyAction::Patch { offset, bytes: &KEY[..to] }),
     ];
-    (any::<u64>(), 0..KEY.len(), action).prop_map(|(tree, to, action)| KeyUndo {
+    let length = prop_oneof![2 => 0..KEY.len(), 1 => Just(2)];
+    (any::<u64>(), length, action).prop_map(|(tree, to, action)| KeyUndo {
         tree: PageId(tree),
         key: &KEY[..to],
         action,
@@ -97,6 +100,32 @@ proptest! {
         }
         changes_at(&bytes, |at| drop(change(&bytes, at)));
     }
+}
+
+#[test]
+fn a_key_that_the_operation_has_stands_in_the_record_once() {
+    let link = TransactionLink { txn: TxnId::FIRST, prev_lsn: None };
+    let cell = b"\x05\0alice\x03\x00100";
+    let record = |op, key| {
+        let undo = KeyUndo { tree: PageId(3), key, action: KeyAction::Remove };
+        let (page, prev_page_lsn) = (PageId(4), None);
+        LogRecord::Update(Update { link, page, prev_page_lsn, op, undo: Undo::Key(undo) })
+    };
+    let slot = SlotId(1);
+    for op in [PageOp::InsertAt { slot, bytes: cell }, PageOp::ReplaceAt { slot, bytes: cell }] {
+        let (own, other) = (encoded(&record(op, b"alice")), encoded(&record(op, b"alicf")));
+        assert_eq!(own.len() + 2 + 5, other.len());
+        assert_eq!(decode(&own).unwrap(), record(op, b"alice"));
+        assert_eq!(decode(&other).unwrap(), record(op, b"alicf"));
+        let mut twice = other;
+        *twice.last_mut().unwrap() = b'e';
+        assert!(decode(&twice).is_err(), "there is one encoding of each record");
+    }
+    let mut none = encoded(&record(PageOp::RemoveAt { slot }, b"alice"));
+    none.truncate(none.len() - 2 - 5);
+    let tag = none.len() - 10;
+    assert_eq!(std::mem::replace(&mut none[tag], 3), 2);
+    assert!(decode(&none).is_err(), "no key is there");
 }
 
 #[test]

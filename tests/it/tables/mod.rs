@@ -3,7 +3,9 @@
 mod bad_input;
 mod durability;
 mod killed;
+mod loading;
 mod model;
+mod ranges;
 pub mod serialisable;
 mod unlogged;
 

@@ -4,7 +4,7 @@
 //! - Cache: `buffer_pool_bytes`.
 //! - A transaction that is the victim of a deadlock is run again, by `Db::transact`.
 //! - A stream of puts: `commit_deferred`, one transaction for each put.
-//! - Loading: `put_batch`, in transactions of 10,000 pairs; only the last of them is waited for, and what is before it in the log is durable then, too.
+//! - Loading: `Db::load`, one transaction.
 //! - The whole log: `checkpoint_log_bytes`, more than is written.
 
 use std::collections::VecDeque;
@@ -17,7 +17,6 @@ use crate::store::{Pair, ReadTxn, ReadWork, Session, Setup, Store, WriteTxn, Wri
 
 /// More than any workload writes.
 const WHOLE_LOG_BYTES: u64 = 1 << 40;
-const LOADED_AT_ONCE: usize = 10_000;
 
 struct Aries {
     db: Db,
@@ -104,17 +103,7 @@ impl Session for AriesSession<'_> {
     }
 
     fn load(&mut self, pairs: &[Pair]) -> Result<()> {
-        let mut last = None;
-        for chunk in pairs.chunks(LOADED_AT_ONCE) {
-            let batch: Vec<(&[u8], &[u8])> =
-                chunk.iter().map(|pair| (&pair.key[..], &pair.value[..])).collect();
-            let mut txn = self.0.db.begin()?;
-            txn.put_batch(&self.0.pairs, &batch)?;
-            last = Some(txn.commit_deferred()?);
-        }
-        if let Some(ticket) = last {
-            ticket.wait()?;
-        }
+        self.0.db.load(&self.0.pairs, pairs.iter().map(|pair| (&pair.key, &pair.value)))?;
         Ok(())
     }
 }
@@ -137,10 +126,11 @@ impl ReadTxn for View<'_> {
         count: usize,
         see: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<usize> {
-        let mut seen = 0;
-        for pair in self.txn.scan(self.pairs, from.to_vec()..)?.take(count) {
-            let (key, value) = pair?;
-            see(&key, &value);
+        let (mut seen, mut pairs) = (0, self.txn.scan(self.pairs, from.to_vec()..)?);
+        while seen < count
+            && let Some((key, value)) = pairs.next_ref()?
+        {
+            see(key, value);
             seen += 1;
         }
         Ok(seen)

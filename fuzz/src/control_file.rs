@@ -1,7 +1,7 @@
 //! Arbitrary bytes as the control file: a master record or an error; what is written then is read again, and
 //! either slot may be lost.
 //!
-//! The first byte says how the others are laid out: as the whole file, or as two slots of 104 bytes;
+//! The first byte says how the others are laid out: as the whole file, or as two slots of 112 bytes;
 //! and which slots get a right checksum.
 
 use aries::disk::SimDisk;
@@ -11,7 +11,7 @@ use aries::{Error, Result};
 use crate::spoil::spoiled;
 use crate::{databases, mend};
 
-const SLOT_BYTES: usize = 104;
+const SLOT_BYTES: usize = 112;
 const COMPACT: u8 = 1;
 const MEND: [u8; 2] = [2, 4];
 

@@ -7,7 +7,7 @@ use super::{assert_names, closed, crashed, open_twice};
 use crate::common::{Image, Work, disk_of, image, mend, options, try_open};
 
 const CONTROL_BLOCK: usize = 4096;
-const SLOT_BYTES: usize = 104;
+const SLOT_BYTES: usize = 112;
 
 fn without(image: &Image, name: &str) -> Image {
     let mut image = image.clone();

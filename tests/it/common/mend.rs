@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 /// Bytes of a control slot that its checksum covers.
-const CONTROL_SLOT_BYTES: usize = 104;
+const CONTROL_SLOT_BYTES: usize = 112;
 const SEGMENT_HEADER_BYTES: usize = 64;
 const FIRST_RECORD: usize = 4096;
 const RECORD_HEADER_BYTES: usize = 28;

@@ -11,7 +11,8 @@
 //! latched: where to go on is a key.
 //!
 //! Invariants:
-//! - a part is entered whole under the latches of all leaves into which a key of it could be inserted;
+//! - a part is entered whole under the latches of all leaves into which a key of it could be inserted. Two are enough: a leaf
+//!   that is not a root has cells, so only the first of a walk can have none in the range;
 //! - what was fetched lies in parts that were entered.
 
 mod portion;

@@ -29,8 +29,8 @@ const OP_FIELDS: usize = 64;
 enum Put {
     /// It is done; this value is not wanted any more.
     Done(Option<Stored>),
-    /// The lock must be waited for.
-    Wait(LockName),
+    /// The lock must be waited for, in this mode.
+    Wait(LockName, Mode),
     /// The cell that is there is longer than the log reserved allows for.
     Reserve {
         /// Its length in bytes.
@@ -96,7 +96,8 @@ impl TreeAccess<'_> {
             match self.try_put(key, &value, may_be_own, reserved_for)? {
                 Put::Reserve { bytes } => reserved_for = bytes,
                 Put::Done(replaced) => return replaced.map_or(Ok(()), |stored| self.free(&stored)),
-                Put::Wait(name) => self.wait_to_change(key, name)?,
+                Put::Wait(name, Mode::Shared) => drop(self.lock(name, Mode::Shared)?),
+                Put::Wait(name, _) => self.wait_to_change(key, name)?,
                 Put::Full { needed } => self.make_room(key, needed)?,
             }
         }
@@ -112,7 +113,7 @@ impl TreeAccess<'_> {
         let pool = self.pool();
         let mut leaf = write_leaf(pool, self.tree.root(), Target::Key(key))?;
         if let Some(readers) = self.reader_of(key) {
-            return Ok(Put::Wait(readers));
+            return Ok(Put::Wait(readers, Mode::IntentionExclusive));
         }
         match place_of(pool, leaf.page, leaf.guard.bytes(), key)? {
             Place::Before(slot) => self.insert(pool, &mut leaf, slot, (key, value)),
@@ -139,7 +140,7 @@ impl TreeAccess<'_> {
     ) -> Result<Put> {
         let gap = self.gap_at(pool, leaf.page, leaf.guard.bytes(), slot)?;
         if !self.may_insert(gap) {
-            return Ok(Put::Wait(gap));
+            return Ok(Put::Wait(gap, Mode::IntentionExclusive));
         }
         let bytes = leaf_cell(key, value, 0);
         let op = PageOp::InsertAt { slot: SlotId(slot), bytes: &bytes };
@@ -150,7 +151,7 @@ impl TreeAccess<'_> {
         let locks = self.txn.manager().locks();
         let own = self.gap_name(Some(key));
         if locks.holds(self.txn.id(), gap, Mode::Shared) && !self.try_lock(own, Mode::Shared) {
-            return Ok(Put::Wait(own));
+            return Ok(Put::Wait(own, Mode::Shared));
         }
         self.txn.update(&mut leaf.guard, op, self.undo(key, KeyAction::Remove))?;
         Ok(Put::Done(None))

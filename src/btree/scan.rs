@@ -252,6 +252,9 @@ impl TreeAccess<'_> {
             let is_last = end < cells.slot_count() || next.is_none();
             let is_open = is_last && stop >= end;
             let slots = begin..stop;
+            if slots.is_empty() && !is_open && came_from.is_some() {
+                return Err(not_a_node(pool, leaf.page, "a leaf with keys behind those before it"));
+            }
             if is_open || !slots.is_empty() {
                 let far = match is_open {
                     true => scan.part().1,
@@ -364,6 +367,9 @@ impl TreeAccess<'_> {
             let is_first = begin > tree::FIRST_CELL || previous.is_none();
             let is_last = is_first && start == begin;
             let slots = start..end;
+            if slots.is_empty() && !is_last && beside.is_some() {
+                return Err(not_a_node(pool, leaf.page, "a leaf with keys before those behind it"));
+            }
             if is_last || !slots.is_empty() {
                 let near = match is_last {
                     true => scan.part().0,

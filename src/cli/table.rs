@@ -6,6 +6,7 @@
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -70,6 +71,9 @@ The JSON object (bytes that are no text: { hex }):
   pairs     one object for each key: key, value
   count     how many
   error     what kept it from being read to its end, in words; null if nothing";
+
+/// How long a lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 // What all of these are asked. (A doc comment here would replace those of the commands.)
 #[derive(Args)]
@@ -178,7 +182,8 @@ pub fn open(directory: &Path, create: bool) -> Result<Db> {
         // Not even a lock file is left where no database is.
         drop(Outside::open(directory)?);
     }
-    Options::new().create_if_missing(create).open(directory)
+    let options = Options::new().create_if_missing(create).lock_timeout(Some(PATIENCE));
+    options.open(directory)
 }
 
 /// The table of this name, which must be there.
@@ -188,10 +193,26 @@ pub fn table_of(db: &Db, name: &str) -> Result<Table> {
 
 /// Closes the database, however the work went.
 pub fn closing<T>(db: Db, done: anyhow::Result<T>) -> anyhow::Result<T> {
+    let in_doubt: Vec<String> =
+        db.prepared().iter().map(|txn| txn.global_id.escape_ascii().to_string()).collect();
     let closed = db.close();
-    let done = done?;
+    let done = done.map_err(|error| explained(error, &in_doubt))?;
     closed?;
     Ok(done)
+}
+
+/// Nobody else uses the database, so only transactions in doubt can keep something locked for long.
+fn explained(error: anyhow::Error, in_doubt: &[String]) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(Error::LockTimeout { .. }) if !in_doubt.is_empty() => {
+            let in_doubt = in_doubt.join(", ");
+            anyhow::anyhow!(
+                "a transaction in doubt has locked it; decide upon it with `aries shell`, by `decide ID commit` \
+                 or `decide ID rollback`: {in_doubt} ({error})"
+            )
+        }
+        _ => error,
+    }
 }
 
 /// Tells that a key is not there.

@@ -7,7 +7,7 @@ use std::ops::{Bound, RangeBounds};
 use super::tables::{Table, TableState};
 use super::transaction::Transaction;
 use crate::btree::{Direction, Locking, Scan, ScannedRef, Tree, TreeAccess};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::lock::{KeyName, LockName, Mode};
 
@@ -58,6 +58,7 @@ impl Transaction {
     /// As [`Transaction::get`]; [`InvalidInput`](crate::Error::InvalidInput) also for a value of more than 16 MiB;
     /// [`DiskFull`](crate::Error::DiskFull) is an ordinary error: the transaction can go on, commit or roll back.
     pub fn put(&mut self, table: &Table, key: &[u8], value: &[u8]) -> Result<()> {
+        self.refuse_nested()?;
         self.change(table, |access| access.put(key, value))
     }
 
@@ -76,6 +77,7 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::put`].
     pub fn put_batch(&mut self, table: &Table, pairs: &[(&[u8], &[u8])]) -> Result<()> {
+        self.refuse_nested()?;
         self.change(table, |access| {
             pairs.iter().try_for_each(|(key, value)| access.put(key, value))
         })
@@ -86,6 +88,7 @@ impl Transaction {
     /// # Errors
     /// As [`Transaction::put`].
     pub fn delete(&mut self, table: &Table, key: &[u8]) -> Result<bool> {
+        self.refuse_nested()?;
         self.change(table, |access| access.delete(key))
     }
 
@@ -118,6 +121,17 @@ impl Transaction {
         let locking = self.use_table(table, mode)?;
         let scan = Scan::new(from, to);
         Ok(TableScan { txn: self, table: table.clone(), locking, scan, failed: false })
+    }
+
+    /// What a nested top action changes stays, and what its transaction changed before is undone by key: of one key both
+    /// cannot be.
+    fn refuse_nested(&self) -> Result<()> {
+        match self.txn.is_nested() {
+            false => Ok(()),
+            true => Err(Error::InvalidInput(
+                "a nested top action changes pages and records, no tables: end it first".into(),
+            )),
+        }
     }
 
     /// Locks the table as it must be, and says whether its keys must be locked, too.

@@ -9,8 +9,8 @@ use crate::sync::{Arc, Condvar, Mutex};
 
 /// Between two rounds in which nothing was to do.
 const PAUSE: Duration = Duration::from_millis(10);
-/// After a step that found the disk full.
-const PAUSE_WHEN_FULL: Duration = Duration::from_secs(1);
+/// After a step that failed.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// One round of work; gives whether there was any.
 type Step = fn(&Shared) -> Result<bool>;
@@ -59,9 +59,10 @@ impl Background {
                         pause = match step(&shared) {
                             Ok(true) => Duration::ZERO,
                             Ok(false) => PAUSE,
-                            Err(error) if error.is_disk_full() => PAUSE_WHEN_FULL,
-                            // The engine has stopped, or a tree is damaged: who calls is told.
-                            Err(_) => return,
+                            // The engine has stopped: its callers are told.
+                            Err(_) if shared.check_open().is_err() => return,
+                            // A full disk, no frame, a damaged tree: it may be otherwise later.
+                            Err(_) => PAUSE_AFTER_FAILURE,
                         };
                     }
                 };

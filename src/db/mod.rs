@@ -217,8 +217,9 @@ impl Db {
     /// are closed with this one. Transactions in doubt stay in doubt: the next open finds them again.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] while transactions are under way: nothing is closed then. Others
-    /// leave the database as after a crash; no commit is lost.
+    /// [`Error::InvalidInput`] while transactions are under way: nothing is closed then; nor is it under
+    /// [`Durability::Off`] when the disk is full ([`Error::DiskFull`]): other handles can [flush](Db::flush) later. Others leave the
+    /// database as after a crash; no commit is lost.
     pub fn close(self) -> Result<()> {
         self.shared.check_open()?;
         self.shared.closed.store(true, Ordering::Release);
@@ -232,11 +233,15 @@ impl Db {
             let message = format!("{active} transactions are under way: end them before closing");
             return Err(Error::InvalidInput(message));
         }
-        drop(background);
-        match &self.shared.unlogged {
-            Some(unlogged) => unlogged.flush(&self.shared.engine),
-            None => write_everything(&self.shared.engine),
+        let Some(unlogged) = &self.shared.unlogged else {
+            return write_everything(&self.shared.engine);
+        };
+        let flushed = unlogged.flush(&self.shared.engine);
+        if flushed.as_ref().is_err_and(Error::is_disk_full) {
+            self.shared.closed.store(false, Ordering::Release);
+            *background = had_background.then(|| Background::start(&self.shared));
         }
+        flushed
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::Shared;
 use super::tables::Table;
+use super::{Db, Shared};
 use crate::btree::{TreeReport, check_tree, each_value};
 use crate::error::Result;
 use crate::ids::{BuildNumberHasher, PageId};
+use crate::lock::{LockName, Mode};
 use crate::page::{self, PageKind, PageState, space_map};
 
 /// More pages are counted, not told.
@@ -37,25 +38,68 @@ impl TablesReport {
     }
 }
 
-impl Shared {
-    /// Looks at all tables. Structure changes of the one that is looked at wait meanwhile, nobody else.
-    pub(super) fn check_tables(&self) -> Result<TablesReport> {
-        let mut report = TablesReport::default();
-        let before = self.quiet_at();
-        let mut owned: HashSet<PageId, BuildNumberHasher> = HashSet::default();
-        if let Some(catalog) = self.catalog()? {
-            report.catalog = Some(self.check_table(&catalog, &mut owned, &mut report.misplaced)?);
-            for table in self.listed(&catalog)? {
-                let tree = self.check_table(&table, &mut owned, &mut report.misplaced)?;
-                report.tables.insert(table.name().to_owned(), tree);
+/// What was found of one table.
+struct Checked {
+    report: TreeReport,
+    /// Its pages, and what the space map says of each.
+    pages: Vec<(PageId, Option<PageState>)>,
+}
+
+type Owned = HashSet<PageId, BuildNumberHasher>;
+
+impl TablesReport {
+    /// Takes down what was found of a table, and of its pages.
+    fn take(&mut self, checked: Checked, owned: &mut Owned) -> TreeReport {
+        for (page, state) in checked.pages {
+            let fault = match state {
+                _ if !owned.insert(page) => "it belongs to two tables",
+                Some(PageState::Free) => "it belongs to a table, and is free",
+                None => "it belongs to a table, and is beyond the end of the file",
+                Some(_) => continue,
+            };
+            if self.misplaced.len() < MOST_TOLD {
+                self.misplaced.push((page, fault.to_owned()));
             }
         }
-        let orphans = self.orphans(&owned)?;
+        checked.report
+    }
+}
+
+impl Db {
+    /// Looks at all tables. Structure changes of the one that is looked at wait meanwhile, and who would drop it; nobody else.
+    pub(super) fn check_tables(&self) -> Result<TablesReport> {
+        self.shared.check_open()?;
+        let mut report = TablesReport::default();
+        let before = self.shared.quiet_at();
+        let mut owned = Owned::default();
+        if let Some(catalog) = self.shared.catalog()? {
+            let checked = self.shared.check_table(&catalog)?;
+            report.catalog = Some(report.take(checked, &mut owned));
+            for listed in self.shared.listed(&catalog)? {
+                if let Some(checked) = self.check_named(listed.name())? {
+                    let tree = report.take(checked, &mut owned);
+                    report.tables.insert(listed.name().to_owned(), tree);
+                }
+            }
+        }
+        let orphans = self.shared.orphans(&owned)?;
         // Whoever allocates a page lets it belong to something a moment later.
-        report.orphans = (before.is_some() && before == self.quiet_at()).then_some(orphans);
+        let is_quiet = before.is_some() && before == self.shared.quiet_at();
+        report.orphans = is_quiet.then_some(orphans);
         Ok(report)
     }
 
+    /// Looks at the table of this name, locked so that it stays; `None` if it has gone.
+    fn check_named(&self, name: &str) -> Result<Option<Checked>> {
+        self.transact(|txn| {
+            let Some(table) = self.shared.look_up(txn, name)? else { return Ok(None) };
+            txn.lock(LockName::Table(table.root()), Mode::IntentionShared)?;
+            self.shared.check_table(&table).map(Some)
+        })
+    }
+}
+
+impl Shared {
     /// Visits all cells of all tables as they are at this moment, without locks.
     pub(super) fn each_cell(&self, visit: &mut dyn FnMut(&[u8], Vec<u8>)) -> Result<()> {
         let Some(catalog) = self.catalog()? else { return Ok(()) };
@@ -69,32 +113,17 @@ impl Shared {
         self.engine.transactions.logged().is_empty().then_some(end)
     }
 
-    fn check_table(
-        &self,
-        table: &Table,
-        owned: &mut HashSet<PageId, BuildNumberHasher>,
-        misplaced: &mut Vec<(PageId, String)>,
-    ) -> Result<TreeReport> {
+    fn check_table(&self, table: &Table) -> Result<Checked> {
         let mut pages = Vec::new();
         let pool = self.engine.transactions.pool();
         let report = check_tree(pool, &table.0.tree, &mut |page| pages.push(page))?;
-        for page in pages {
-            let state = self.engine.space.state(page)?;
-            let fault = match state {
-                _ if !owned.insert(page) => Some("it belongs to two tables".to_owned()),
-                Some(PageState::Free) => Some("it belongs to a table, and is free".to_owned()),
-                None => Some("it belongs to a table, and is beyond the end of the file".to_owned()),
-                Some(_) => None,
-            };
-            if misplaced.len() < MOST_TOLD {
-                misplaced.extend(fault.map(|fault| (page, fault)));
-            }
-        }
-        Ok(report)
+        let state = |page| Ok((page, self.engine.space.state(page)?));
+        let pages = pages.into_iter().map(state).collect::<Result<_>>()?;
+        Ok(Checked { report, pages })
     }
 
     /// Pages in use that look as if they belonged to a table, and do not.
-    fn orphans(&self, owned: &HashSet<PageId, BuildNumberHasher>) -> Result<Vec<PageId>> {
+    fn orphans(&self, owned: &Owned) -> Result<Vec<PageId>> {
         let pool = self.engine.transactions.pool();
         let mut orphans = Vec::new();
         for page in (0..pool.pages()).map(PageId) {

@@ -167,7 +167,7 @@ impl Shared {
     }
 
     /// The table of this name as it is in the catalog, read by `txn`.
-    fn look_up(&self, txn: &mut Transaction, name: &str) -> Result<Option<Table>> {
+    pub(super) fn look_up(&self, txn: &mut Transaction, name: &str) -> Result<Option<Table>> {
         let Some(catalog) = self.catalog()? else { return Ok(None) };
         let Some(root) = txn.get(&catalog, name.as_bytes())? else { return Ok(None) };
         let root = root.try_into().map(u64::from_le_bytes).map_err(|root: Vec<u8>| {
@@ -175,16 +175,18 @@ impl Shared {
             let found = format!("{} bytes", root.len());
             Error::corrupt(place, format!("the root of the table {name:?}, 8 bytes"), found)
         })?;
+        // One object for all who use it: two trees with one root would not keep out of each other's way. (The name is locked, so
+        // what is known of it under another root, or as dropped, is of an earlier table.)
         let mut known = self.tables.known.lock();
         let table = known.entry(name.to_owned());
         let table = table.or_insert_with(|| self.table_of(name, PageId(root)));
-        if table.root() != PageId(root) {
+        if table.root() != PageId(root) || table.0.dropped.load(Ordering::Acquire) {
             *table = self.table_of(name, PageId(root));
         }
         Ok(Some(table.clone()))
     }
 
-    /// The tables that the catalog has at this moment, without locks.
+    /// The tables that the catalog has at this moment, without locks: they may be others at the next.
     pub(super) fn listed(&self, catalog: &Table) -> Result<Vec<Table>> {
         let pool = self.engine.transactions.pool();
         let (mut tables, mut fault) = (Vec::new(), None);
@@ -236,33 +238,38 @@ impl Shared {
 }
 
 impl Db {
-    /// The table of this name; made, durably, where there is none.
+    /// The table of this name; made where there is none: as durably as a commit is.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for a name that is empty or longer than a quarter page; [`Error::DiskFull`];
     /// [`Error::Closed`], final errors.
     pub fn table(&self, name: &str) -> Result<Table> {
-        self.shared.check_open()?;
-        if let Some(table) = self.shared.known(name) {
-            return Ok(table);
-        }
         self.check_name(name)?;
+        loop {
+            // Somebody else may drop it as soon as it is made.
+            match self.open_table(name)? {
+                Some(table) => return Ok(table),
+                None => self.make_table(name)?,
+            }
+        }
+    }
+
+    /// Makes a table, if there is none of this name.
+    fn make_table(&self, name: &str) -> Result<()> {
         self.make_catalog()?;
         self.transact(|txn| {
-            if let Some(table) = self.shared.look_up(txn, name)? {
-                return Ok(table);
+            if self.shared.look_up(txn, name)?.is_some() {
+                return Ok(());
             }
             let catalog = self.shared.catalog()?.expect("just made");
             // Whoever else makes this table waits here, and then finds it.
             txn.lock_key(&catalog, name.as_bytes(), Mode::Exclusive)?;
-            if let Some(table) = self.shared.look_up(txn, name)? {
-                return Ok(table);
+            if self.shared.look_up(txn, name)?.is_some() {
+                return Ok(());
             }
             let root = txn.create_tree()?;
-            txn.put(&catalog, name.as_bytes(), &root.0.to_le_bytes())?;
-            Ok(self.shared.table_of(name, root))
-        })?;
-        self.open_table(name)?.ok_or_else(|| Error::NoSuchTable { name: name.to_owned() })
+            txn.put(&catalog, name.as_bytes(), &root.0.to_le_bytes())
+        })
     }
 
     /// The table of this name, if there is one.
@@ -293,10 +300,10 @@ impl Db {
         })
     }
 
-    /// Drops a table: its pages are free when this returns, durably.
+    /// Drops a table: its pages are free when this returns, as durably as a commit is.
     ///
     /// # Errors
-    /// [`Error::NoSuchTable`]; [`Error::TableInUse`] while a transaction is under way that has used it;
+    /// [`Error::NoSuchTable`]; [`Error::TableInUse`] while a transaction is under way that has used it, or somebody verifies it;
     /// [`Error::DiskFull`]; final errors.
     pub fn drop_table(&self, name: &str) -> Result<()> {
         let no_such = || Error::NoSuchTable { name: name.to_owned() };
@@ -316,14 +323,14 @@ impl Db {
             Ok(())
         })?;
         let mut known = self.shared.tables.known.lock();
-        if known.get(name).is_some_and(|known| known.root() == table.root()) {
+        // Others may have made it anew meanwhile, with the same root.
+        if known.get(name).is_some_and(|known| Arc::ptr_eq(&known.0, &table.0)) {
             known.remove(name);
         }
         Ok(())
     }
 
-    /// Runs `work` in a transaction and commits. Where it was the victim of a deadlock, or waited too long for a lock, it is
-    /// rolled back and run again, after a short pause that grows with the tries and is another for each: two that were in each
+    /// Runs `work` in a transaction and commits. Where it was the victim of a deadlock, it is rolled back and run again, after a short pause that grows with the tries and is another for each: two that were in each
     /// other's way shall not be so again.
     ///
     /// ```
@@ -340,7 +347,8 @@ impl Db {
     /// ```
     ///
     /// # Errors
-    /// Whatever else `work` fails with: it is rolled back then. Those of [`Transaction::commit`].
+    /// Whatever else `work` fails with, [`Error::LockTimeout`] for one: it is rolled back then. Those of
+    /// [`Transaction::commit`].
     pub fn transact<T>(&self, mut work: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
         let mut victim = 0;
         loop {
@@ -351,7 +359,7 @@ impl Db {
                     txn.commit()?;
                     return Ok(done);
                 }
-                Err(Error::Deadlock { .. } | Error::LockTimeout { .. }) => {
+                Err(Error::Deadlock { .. }) => {
                     txn.rollback()?;
                     victim += 1;
                 }

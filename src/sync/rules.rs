@@ -63,7 +63,7 @@ rules! {
     /// Who goes down a tree latches the child before the parent is let go.
     ChildBeforeParentIsLeft: "btree::models::a_split_is_seen_whole", "the leaf has the key";
     /// Whoever latches a root again, to write it, looks again whether it is a leaf.
-    RootLookedAtAgain: "btree::models::a_root_that_splits_is_noticed", "the leaf has the key";
+    RootLookedAtAgain: "btree::models::a_root_that_splits_is_noticed", "the leaf can be latched";
     /// Leaves are latched from left to right.
     LeavesFromTheLeft: "btree::models::leaves_are_latched_from_left_to_right", "deadlock";
 }

@@ -321,6 +321,12 @@ impl Transaction {
         Ok(())
     }
 
+    /// Whether a nested top action is under way.
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        !self.nested.is_empty()
+    }
+
     /// Gives the innermost nested top action up: what it did is an ordinary part of the
     /// transaction.
     pub fn abandon_nested(&mut self) {

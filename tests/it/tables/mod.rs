@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod durability;
+mod found;
 mod killed;
 mod loading;
 mod model;

@@ -119,6 +119,7 @@ pub struct Get {
     #[command(flatten)]
     asked: Asked,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     #[command(flatten)]
     written: Written,
@@ -132,8 +133,10 @@ pub struct Put {
     #[command(flatten)]
     asked: Asked,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     /// The value
+    #[arg(allow_negative_numbers = true)]
     value: String,
     #[command(flatten)]
     written: Written,
@@ -149,6 +152,7 @@ pub struct Delete {
     #[command(flatten)]
     asked: Asked,
     /// The key
+    #[arg(allow_negative_numbers = true)]
     key: String,
     #[command(flatten)]
     written: Written,
@@ -161,10 +165,10 @@ pub struct Scan {
     #[command(flatten)]
     asked: Asked,
     /// Only keys that are not below this one
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     from: Option<String>,
     /// Only keys below this one
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_negative_numbers = true)]
     to: Option<String>,
     /// The last key first
     #[arg(long)]

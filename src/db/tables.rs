@@ -244,12 +244,16 @@ impl Db {
     /// [`Error::InvalidInput`] for a name that is empty or longer than a quarter page; [`Error::DiskFull`];
     /// [`Error::Closed`], final errors.
     pub fn table(&self, name: &str) -> Result<Table> {
+        self.shared.check_open()?;
         self.check_name(name)?;
         loop {
+            if let Some(table) = self.shared.known(name) {
+                return Ok(table);
+            }
+            self.make_table(name)?;
             // Somebody else may drop it as soon as it is made.
-            match self.open_table(name)? {
-                Some(table) => return Ok(table),
-                None => self.make_table(name)?,
+            if let Some(table) = self.open_table(name)? {
+                return Ok(table);
             }
         }
     }

@@ -300,7 +300,8 @@ impl Transaction {
     }
 
     /// Begins a nested top action: what is done through the guard stays once
-    /// [`NestedTopAction::end`] was called, even if the transaction rolls back.
+    /// [`NestedTopAction::end`] was called, even if the transaction rolls back. It may change pages and records, no
+    /// tables.
     ///
     /// # Errors
     /// [`Error::DiskFull`].

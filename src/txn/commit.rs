@@ -61,7 +61,8 @@ impl CommitTicket {
         self.log.flushed_lsn() > self.lsn
     }
 
-    /// Returns when the commit is durable, with its record's LSN.
+    /// Returns when the commit is durable, with its record's LSN. (Under [`Durability::Off`], in memory: only
+    /// [`Db::flush`](crate::Db::flush) makes anything durable there.)
     ///
     /// # Errors
     /// [`Error::OutcomeUnknown`].

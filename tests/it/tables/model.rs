@@ -65,7 +65,7 @@ enum Step {
 
 const TRANSACTIONS: usize = 3;
 const KEYS: u16 = 120;
-const CASES: u32 = 3_000;
+const CASES: u32 = 2_000;
 
 fn step() -> impl Strategy<Value = Step> {
     let (who, key) = (0..TRANSACTIONS, 0..KEYS);

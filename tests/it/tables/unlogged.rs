@@ -118,7 +118,7 @@ fn crash_everywhere(torn: Torn, log_block: LogBlock) {
     assert_eq!(found(&disk), second);
     let (mut before, mut after) = (0, 0);
     for (number, left) in left.into_iter().enumerate() {
-        let inside = match number % 11 {
+        let inside = match number % 29 {
             0 => every_crash(&left, |disk| {
                 drop(options(Durability::Commit).open_on(disk).unwrap());
             }),

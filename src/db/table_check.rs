@@ -66,8 +66,14 @@ impl TablesReport {
 }
 
 impl Db {
-    /// Looks at all tables. Structure changes of the one that is looked at wait meanwhile, and who would drop it; nobody else.
-    pub(super) fn check_tables(&self) -> Result<TablesReport> {
+    /// Looks at all tables, one after the other: whether each tree is sound, and each page belongs to one of them, or to
+    /// none. Whoever has locked a table whole, to load it, say, is waited for.
+    ///
+    /// Structure changes of the one that is looked at wait meanwhile, and who would drop it; nobody else.
+    ///
+    /// # Errors
+    /// [`Closed`](crate::Error::Closed), [`Poisoned`](crate::Error::Poisoned); those of reading. What is wrong is no error, but reported.
+    pub fn verify_tables(&self) -> Result<TablesReport> {
         self.shared.check_open()?;
         let mut report = TablesReport::default();
         let before = self.shared.quiet_at();

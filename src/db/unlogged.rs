@@ -27,7 +27,7 @@ use super::write_everything;
 use crate::btree::FindCells;
 use crate::buffer::{Image, PAGES_FILE, PagesFile};
 use crate::config::{Config, RestartMode, TornPageProtection};
-use crate::disk::{Disk, OverlayDisk};
+use crate::disk::{BLOCK, Disk, OverlayDisk};
 use crate::error::{Error, Result};
 use crate::event::Observers;
 use crate::ids::{Lsn, PageId};
@@ -36,8 +36,6 @@ use crate::page;
 use crate::recovery::{Engine, restart};
 use crate::sync::{Arc, Condvar, Mutex};
 
-/// Bytes of a block of the disk in memory.
-const BLOCK: u64 = 4096;
 /// How long a transaction lets a flush go first that waits for a moment without transactions. It goes on then: the
 /// flush may be waiting for another one of the same thread.
 const COURTESY: Duration = Duration::from_millis(50);
@@ -135,7 +133,8 @@ impl Unlogged {
 
 /// The pages that have bytes in these blocks, of a file with so many pages.
 fn pages_in(blocks: &[u64], page_size: u64, pages: u64) -> Vec<PageId> {
-    let in_block = |block: &u64| block / page_size..(block + BLOCK).div_ceil(page_size).min(pages);
+    let in_block =
+        |block: &u64| block / page_size..(block + BLOCK as u64).div_ceil(page_size).min(pages);
     let mut found: Vec<PageId> = blocks.iter().flat_map(in_block).map(PageId).collect();
     found.dedup(); // Ascending, so equal ones are neighbours.
     found

@@ -164,15 +164,6 @@ impl Db {
         self.verify_with(&mut |_, _| {})
     }
 
-    /// Looks at all tables, one after the other: whether each tree is sound, and each page belongs to one of them, or to
-    /// none. Whoever has locked a table whole, to load it, say, is waited for.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::Poisoned`]; those of reading. What is wrong is no error, but reported.
-    pub fn verify_tables(&self) -> Result<TablesReport> {
-        self.check_tables()
-    }
-
     /// [`Db::verify`], with `progress` called after each page: how many were read, of how many.
     ///
     /// # Errors

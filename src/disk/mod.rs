@@ -56,7 +56,7 @@ use crate::sync::Arc;
 const MAX_LENGTH: u64 = i64::MAX as u64;
 
 /// Bytes of a block of a file kept in memory.
-const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 /// The name of the lock file, which belongs to [`FileDisk`].
 const LOCK: &str = "LOCK";

@@ -56,42 +56,49 @@ mod hunting {
         steps: RangeInclusive<usize>,
     }
 
-    /// All grounds, the plainest lessons first: the power fails, a process dies, long histories, faults of the disk; and last
-    /// what takes many steps. (Where no copy of a page stands elsewhere, faults in writing it show that else are healed.)
-    fn grounds() -> [Vec<Ground>; 5] {
+    /// All grounds, the plainest lessons first: the power fails, a process dies, faults of the disk; then what takes a step more,
+    /// long histories, and last whatever takes many steps. (Where no copy of a page stands elsewhere, faults in writing it
+    /// show that else are healed.)
+    fn grounds() -> [Vec<Ground>; 7] {
         use Kind::{Crashes, Faults, Long};
         use Level::{L0, L1, L3};
         use TornPageProtection::{DoubleWrite, None, PageImages};
         use Vocabulary::{Everything, Outcomes, Records, Space, Trees};
-        let of = |kind, level, protection, vocabulary, most| {
-            let steps = 0..=most;
-            Ground { kind, level, protection, vocabulary, kills: false, steps }
+        let of = |kind, level, protection, vocabulary, steps| Ground {
+            kind,
+            level,
+            protection,
+            vocabulary,
+            kills: false,
+            steps,
         };
         let killed = |ground| Ground { kills: true, ..ground };
         [
             vec![
-                of(Crashes, L0, DoubleWrite, Records, 3),
-                of(Crashes, L1, DoubleWrite, Records, 3),
-                of(Crashes, L1, PageImages, Records, 3),
-                of(Crashes, L0, None, Records, 3),
-                of(Crashes, L3, DoubleWrite, Records, 3),
-                of(Crashes, L0, DoubleWrite, Outcomes, 3),
-                of(Crashes, L0, DoubleWrite, Space, 3),
-                of(Crashes, L3, DoubleWrite, Space, 3),
-                of(Crashes, L1, DoubleWrite, Space, 2),
-                of(Crashes, L0, DoubleWrite, Trees, 2),
+                of(Crashes, L0, DoubleWrite, Records, 0..=2),
+                of(Crashes, L1, DoubleWrite, Records, 0..=2),
+                of(Crashes, L1, PageImages, Records, 0..=2),
+                of(Crashes, L0, None, Records, 0..=2),
+                of(Crashes, L3, DoubleWrite, Records, 0..=2),
+                of(Crashes, L0, DoubleWrite, Outcomes, 0..=2),
+                of(Crashes, L0, DoubleWrite, Space, 0..=2),
+                of(Crashes, L3, DoubleWrite, Space, 0..=2),
+                of(Crashes, L1, DoubleWrite, Space, 0..=2),
+                of(Crashes, L0, DoubleWrite, Trees, 0..=2),
             ],
             vec![
-                killed(of(Crashes, L0, DoubleWrite, Records, 2)),
-                killed(of(Crashes, L0, DoubleWrite, Outcomes, 2)),
-                killed(of(Crashes, L0, DoubleWrite, Space, 2)),
+                killed(of(Crashes, L0, DoubleWrite, Records, 0..=2)),
+                killed(of(Crashes, L0, DoubleWrite, Outcomes, 0..=2)),
+                killed(of(Crashes, L0, DoubleWrite, Space, 0..=2)),
             ],
-            vec![killed(of(Long, L0, DoubleWrite, Everything, 1))],
-            vec![of(Faults, L0, DoubleWrite, Records, 1)],
+            vec![of(Faults, L0, DoubleWrite, Records, 0..=1)],
+            vec![of(Crashes, L0, DoubleWrite, Outcomes, 3..=4)],
+            vec![of(Crashes, L0, DoubleWrite, Trees, 3..=3)],
+            vec![killed(of(Long, L0, DoubleWrite, Everything, 0..=1))],
             vec![
-                Ground { steps: 3..=3, ..of(Crashes, L0, DoubleWrite, Trees, 0) },
-                Ground { steps: 4..=4, ..of(Crashes, L0, DoubleWrite, Outcomes, 0) },
-                Ground { steps: 4..=6, ..of(Crashes, L0, DoubleWrite, Records, 0) },
+                of(Crashes, L0, DoubleWrite, Space, 3..=3),
+                of(Crashes, L1, DoubleWrite, Records, 3..=3),
+                of(Crashes, L0, DoubleWrite, Records, 3..=6),
             ],
         ]
     }

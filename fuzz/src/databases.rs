@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aries::config::{LogBlock, TornPageProtection};
+use aries::config::{Durability, LogBlock, TornPageProtection};
 use aries::disk::{Fault, FaultKind, SimDisk, Survivors};
 use aries::ids::{PageId, SlotId};
 use aries::log::SEGMENT_HEADER_BYTES;
@@ -45,6 +45,8 @@ pub fn all() -> Vec<(&'static str, Image)> {
         ("long_log", long_log),
         ("unfinished", unfinished),
         ("distrusted", distrusted),
+        ("tables", tables),
+        ("flushing", flushing),
     ];
     all.map(|(name, make)| (name, timeless(image(&make())))).to_vec()
 }
@@ -251,6 +253,73 @@ fn distrusted() -> SimDisk {
     });
     assert!(txn.commit().is_err());
     disk
+}
+
+/// The key of a number: some are long, so that trees are deep.
+fn key(number: u64) -> Vec<u8> {
+    value(number, if number % 5 == 0 { 60 } else { 8 })
+}
+
+/// Trees of some height, with ghosts, overflow pages and freed leaves, part of it in place; and a loser that changed them.
+fn tables() -> SimDisk {
+    let disk = SimDisk::new();
+    let db = open(&disk, &small());
+    let (first, second) = (db.table("first").unwrap(), db.table("second").unwrap());
+    let mut txn = db.begin().unwrap();
+    for number in 0..40 {
+        let length = if number % 16 == 3 { 700 } else { 12 };
+        txn.put(&first, &key(number), &value(number, length)).unwrap();
+    }
+    txn.put(&second, b"alone", b"").unwrap();
+    txn.commit().unwrap();
+    let mut txn = db.begin().unwrap();
+    for number in 10..18 {
+        txn.delete(&first, &key(number)).unwrap();
+    }
+    txn.commit().unwrap();
+    while db.step().unwrap() {}
+    db.flush_pages().unwrap();
+    db.checkpoint().unwrap();
+    let mut loser = db.begin().unwrap();
+    for number in 30..46 {
+        loser.put(&first, &key(number), &value(number + 1, 30)).unwrap();
+    }
+    loser.delete(&first, &key(3)).unwrap();
+    loser.put(&second, b"alone", &value(9, 900)).unwrap();
+    db.force_log().unwrap();
+    let left = disk.crash(&Survivors::None);
+    drop(loser);
+    left
+}
+
+/// A run without a log, which the power left when all its pages stood in a batch, and none in place.
+fn flushing() -> SimDisk {
+    let mut interrupted = (1..).map(flush_interrupted);
+    let has_batch =
+        |disk: &SimDisk| disk.read_file("doublewrite").unwrap().starts_with(b"ARIESALL");
+    interrupted.find(has_batch).expect("a flush writes its batch")
+}
+
+/// What the disk holds if the power fails so many calls after a flush began.
+fn flush_interrupted(calls: u64) -> SimDisk {
+    let disk = SimDisk::new();
+    let db = open(&disk, &small());
+    let table = db.table("t").unwrap();
+    let mut txn = db.begin().unwrap();
+    txn.put(&table, b"logged", b"and in place").unwrap();
+    txn.commit().unwrap();
+    db.close().unwrap();
+    let db = open(&disk, &small().durability(Durability::Off));
+    let table = db.table("t").unwrap();
+    let mut txn = db.begin().unwrap();
+    for number in 0..30 {
+        txn.put(&table, &key(number), &value(number, 20)).unwrap();
+    }
+    txn.commit().unwrap();
+    let at = disk.io_count() + calls;
+    disk.inject(Fault { at, kind: FaultKind::PowerOff, forever: true });
+    assert!(db.flush().is_err(), "the power fails in the middle");
+    disk.crash(&Survivors::All)
 }
 
 /// A record of a log, where it lies.

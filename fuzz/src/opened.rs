@@ -3,18 +3,20 @@
 
 use std::sync::Arc;
 
-use aries::config::{LogBlock, RestartMode, TornPageProtection};
+use aries::config::{Durability, LogBlock, RestartMode, TornPageProtection};
 use aries::db::verify_closed;
 use aries::disk::{SimDisk, Survivors};
 use aries::ids::{Lsn, PageId, SlotId};
 use aries::log::ControlFile;
-use aries::{Db, Error, Options, Result};
+use aries::{Db, Error, Options, Result, Table};
 
 use crate::databases;
 use crate::images::image;
 
 /// Pages looked at, at most.
 const MOST_PAGES: u64 = 80;
+/// Pairs read of a table in one direction, at most.
+const MOST_PAIRS: usize = 100;
 const RECORD: &[u8] = b"committed after it was opened";
 
 /// One of the ways in which a database can be opened.
@@ -26,6 +28,10 @@ pub fn options(how: u8) -> Options {
             3 => TornPageProtection::None,
             _ => TornPageProtection::DoubleWrite,
         });
+    let options = match how >> 5 & 1 {
+        1 => options.durability(Durability::Off),
+        _ => options,
+    };
     match how >> 3 & 3 {
         2 => options.log_block(LogBlock::Padded(512)),
         3 => options.log_block(LogBlock::Padded(4096)),
@@ -135,6 +141,11 @@ fn work(db: &Db) -> Result<(PageId, SlotId)> {
         let _ = (txn.insert_record(page, b"new"), txn.free_page(page));
     }
     txn.rollback()?;
+    for name in db.tables().unwrap_or_default() {
+        if let Ok(table) = db.table(&name) {
+            work_on_table(db, &table)?;
+        }
+    }
     db.step()?;
     db.checkpoint()?;
     let mut txn = db.begin()?;
@@ -144,4 +155,21 @@ fn work(db: &Db) -> Result<(PageId, SlotId)> {
     db.repair()?;
     db.flush_pages()?;
     Ok((page, slot))
+}
+
+/// Reads a table in both directions, changes it, splits its leaves, and undoes all that. What a damaged tree refuses is passed over.
+fn work_on_table(db: &Db, table: &Table) -> Result<()> {
+    let mut txn = db.begin()?;
+    let forwards: Vec<_> = txn.scan(table, ..)?.take(MOST_PAIRS).collect();
+    let backwards = txn.scan(table, ..)?.rev().take(MOST_PAIRS).count();
+    assert!(backwards <= MOST_PAIRS);
+    for (key, value) in forwards.into_iter().flatten() {
+        let _ = (txn.put(table, &key, &[&value[..], b" longer"].concat()), txn.get(table, &key));
+        let _ = txn.delete(table, &key);
+    }
+    for number in 0..8 {
+        let _ = txn.put(table, &[number; 70], &[number; 40]);
+    }
+    let _ = (txn.put(table, b"long", &[7; 1200]), txn.delete(table, b"long"));
+    txn.rollback()
 }

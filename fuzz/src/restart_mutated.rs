@@ -22,6 +22,10 @@ const EPOCH: std::ops::Range<usize> = 36..44;
 const DOUBLE_WRITE_HEADER_BYTES: usize = 28;
 const DOUBLE_WRITE_ENTRY_BYTES: usize = 20;
 const DOUBLE_WRITE_IMAGES: usize = 4096;
+/// How a batch begins that stands for the state after a flush, and where its header has the count of its pages.
+const WHOLE: &[u8] = b"ARIESALL";
+const WHOLE_COUNT: std::ops::Range<usize> = 16..24;
+const WHOLE_HEADER_BYTES: usize = 24;
 
 /// A number of the kind that breaks arithmetic, or means something.
 #[derive(Clone, Copy, Arbitrary, Debug)]
@@ -242,21 +246,46 @@ impl Spoiled {
     }
 }
 
+/// Mends an entry of a double-write file, and the image that it stands for.
+fn entry(entry: &mut [u8], image: &mut [u8]) {
+    page::seal(image);
+    entry[..8].copy_from_slice(&image[16..24]);
+    entry[8..16].copy_from_slice(&image[8..16]);
+    entry[16..].copy_from_slice(&image[..4]);
+}
+
+/// Mends a whole batch: the same, but that the entries have blocks of their own.
+fn whole_batch(file: &mut [u8]) {
+    let (head, rest) = file.split_at_mut(DOUBLE_WRITE_IMAGES);
+    let count = u64::from_le_bytes(head[WHOLE_COUNT].try_into().unwrap());
+    let bytes = count.saturating_mul(DOUBLE_WRITE_ENTRY_BYTES as u64);
+    let Ok(bytes) = usize::try_from(bytes) else { return };
+    let blocks = bytes.checked_next_multiple_of(DOUBLE_WRITE_IMAGES);
+    let Some((entries, images)) = blocks.and_then(|blocks| rest.split_at_mut_checked(blocks)) else {
+        return;
+    };
+    let each = entries[..bytes].chunks_exact_mut(DOUBLE_WRITE_ENTRY_BYTES);
+    each.zip(images.chunks_exact_mut(PAGE_SIZE)).for_each(|(of, image)| entry(of, image));
+    head[8..12].fill(0);
+    let covered = [&head[..WHOLE_HEADER_BYTES], &entries[..bytes]].concat();
+    head[8..12].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+}
+
 /// Mends a double-write file: the images, then what the header says of each, then the header.
 fn double_write(file: &mut [u8]) {
     if file.len() < DOUBLE_WRITE_IMAGES {
         return;
+    }
+    if file.starts_with(WHOLE) {
+        return whole_batch(file);
     }
     let (head, images) = file.split_at_mut(DOUBLE_WRITE_IMAGES);
     let count = u32::from_le_bytes(head[12..16].try_into().unwrap()) as usize;
     let (_, entries) = head.split_at_mut(DOUBLE_WRITE_HEADER_BYTES);
     let entries = entries.chunks_exact_mut(DOUBLE_WRITE_ENTRY_BYTES);
     let mut covered = DOUBLE_WRITE_HEADER_BYTES;
-    for (image, entry) in images.chunks_exact_mut(PAGE_SIZE).zip(entries).take(count) {
-        page::seal(image);
-        entry[..8].copy_from_slice(&image[16..24]);
-        entry[8..16].copy_from_slice(&image[8..16]);
-        entry[16..].copy_from_slice(&image[..4]);
+    for (image, of) in images.chunks_exact_mut(PAGE_SIZE).zip(entries).take(count) {
+        entry(of, image);
         covered += DOUBLE_WRITE_ENTRY_BYTES;
     }
     head[8..12].fill(0);
@@ -303,7 +332,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (database, Database { records, .. }) in (0..).zip(all()) {
         let mut random = Random::new(database.into());
-        seeds.extend([0, 1, 4, 6, 16, 24].map(|how| vec![database, how, 0]));
+        seeds.extend([0, 1, 4, 6, 16, 24, 32].map(|how| vec![database, how, 0]));
         for _ in 0..60 {
             let length = 12 * (1 + random.below(6));
             seeds.push([&[database, 0, 0][..], &random.bytes(length)].concat());

@@ -26,6 +26,7 @@ use crate::buffer::{BufferPool, PageRead};
 use crate::error::Result;
 use crate::ids::PageId;
 use crate::lock::{Cut, KeyName, LockName, Mode, Part, Reading, Side};
+use crate::page::page_lsn;
 use crate::page::tree::{Cells, Place};
 use portion::{FetchedCell, FetchedValue, Portion};
 
@@ -398,7 +399,8 @@ impl TreeAccess<'_> {
 }
 
 /// The leaf before this one and this one, latched from left to right: whoever walks so would else wait for this thread. So it lets
-/// go first; `None` if they are not neighbours any more, or something of the range has come into this one.
+/// go first; `None` if they are not neighbours any more, or something of the range has come into this one. (Both links change
+/// in one step, under both latches: if this leaf is as it was, and the one before leads elsewhere, they never were.)
 fn neighbours<'p>(
     pool: &'p BufferPool,
     leaf: Leaf<PageRead<'p>>,
@@ -406,11 +408,16 @@ fn neighbours<'p>(
     before: PageId,
     scan: &Scan,
 ) -> Result<Option<(Leaf<PageRead<'p>>, Leaf<PageRead<'p>>)>> {
-    let page = leaf.page;
+    let (page, lsn) = (leaf.page, page_lsn(leaf.guard.bytes()));
     drop((leaf, beside));
     let before = Leaf { page: before, guard: pool.fix_read(before)? };
     let node = tree::node(before.guard.bytes());
     if !matches!(node, Some(Node::Leaf { next, .. }) if next == Some(page)) {
+        let other = before.page;
+        drop(before); // Who knows on which side of this one it stands.
+        if page_lsn(pool.fix_read(page)?.bytes()) == lsn {
+            return Err(not_a_node(pool, other, "the leaf before the one that leads to it"));
+        }
         return Ok(None);
     }
     let behind = Leaf { page, guard: pool.fix_read(page)? };
@@ -435,6 +442,10 @@ fn ends_with(bound: &Bound<Vec<u8>>, key: &[u8]) -> bool {
 
 fn links(pool: &BufferPool, leaf: &Leaf<PageRead<'_>>) -> Result<(Option<PageId>, Option<PageId>)> {
     match node_of(pool, leaf.page, leaf.guard.bytes())? {
+        // Nobody may latch a page twice: one who waits for it in between would stop both.
+        Node::Leaf { previous, next } if [previous, next].contains(&Some(leaf.page)) => {
+            Err(not_a_node(pool, leaf.page, "a leaf that does not lead to itself"))
+        }
         Node::Leaf { previous, next } => Ok((previous, next)),
         Node::Inner { .. } => Err(not_a_node(pool, leaf.page, "a leaf")),
     }

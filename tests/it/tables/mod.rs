@@ -1,6 +1,7 @@
 //! Tables: what they hold, after whatever was done to them and wherever it crashed.
 
 mod bad_input;
+mod damaged;
 mod durability;
 mod found;
 mod killed;

@@ -44,7 +44,9 @@ const COURTESY: Duration = Duration::from_millis(50);
 pub(super) struct Unlogged {
     /// The real database, at rest.
     below: Engine,
-    /// What the engine above takes for its disk.
+    /// The disk that it is on.
+    real: Arc<dyn Disk>,
+    /// What the engine above takes for its disk, over the real one.
     disk: Arc<OverlayDisk>,
     /// What flushed pages are stamped with.
     stamp: Lsn,
@@ -74,6 +76,7 @@ impl Unlogged {
         below.checkpointer.log_is_complete_from_here()?;
         below.transactions.pool().empty();
         let stamp = below.transactions.log().epochs().last().expect("a run has begun").lsn;
+        let real = Arc::clone(disk);
         let disk = Arc::new(OverlayDisk::new(Arc::clone(disk)));
         let config = Config {
             // Memory does not tear pages, and the restart has nothing to redo.
@@ -85,7 +88,7 @@ impl Unlogged {
         let control = ControlFile::open(upper.as_ref())?;
         let (engine, _) = restart(upper, control, &config, Arc::new(FindCells), observers)?;
         let (gate, patience) = (Arc::default(), config.lock_timeout);
-        Ok((engine, Self { below, disk, stamp, gate, patience }))
+        Ok((engine, Self { below, real, disk, stamp, gate, patience }))
     }
 
     /// Lets a transaction begin, and counts it until the result is dropped.
@@ -117,6 +120,10 @@ impl Unlogged {
         let pages = pages_in(&blocks, above.page_size() as u64, above.pages());
         let Some(last) = pages.last() else { return Ok(()) };
         below.grow_to_hold(*last)?;
+        let pages = self.changed(pages, above.page_size())?;
+        if pages.is_empty() {
+            return Ok(());
+        }
         let file = PagesFile::open(self.disk.as_ref(), above.page_size(), above.pages())?;
         below.replace_pages(&pages, |page| {
             let mut bytes = vec![0; file.page_size()];
@@ -128,6 +135,26 @@ impl Unlogged {
             Ok(Image { page, bytes })
         })?;
         self.disk.uncover(PAGES_FILE, &blocks)
+    }
+
+    /// Of these pages those that are not as they are below. A block of small pages has some that nobody wrote; and one of them may
+    /// be damaged, which is no reason to lose the others.
+    fn changed(&self, pages: Vec<PageId>, page_size: usize) -> Result<Vec<PageId>> {
+        if page_size >= BLOCK {
+            return Ok(pages);
+        }
+        let (upper, lower) = (self.disk.open(PAGES_FILE)?, self.real.open(PAGES_FILE)?);
+        let (mut above, mut below) = (vec![0; page_size], vec![0; page_size]);
+        let mut changed = Vec::new();
+        for page in pages {
+            let at = page.0 * page_size as u64;
+            upper.read_at(at, &mut above)?;
+            lower.read_at(at, &mut below)?;
+            if above != below {
+                changed.push(page);
+            }
+        }
+        Ok(changed)
     }
 }
 

@@ -10,7 +10,7 @@ use aries::disk::{Disk, OverlayDisk, PowerFailure, SimDisk, Survivors, Torn};
 use aries::{Db, Error, Options, Table};
 
 use super::{check, contents, key, value};
-use crate::common::{open, options, watched_disk};
+use crate::common::{PAGE_SIZE, open, options, watched_disk};
 
 fn without_log() -> Options {
     options().durability(Durability::Off)
@@ -310,4 +310,28 @@ fn a_damaged_batch_is_refused() {
         let refused = options().open_on(Arc::new(damaged));
         assert!(matches!(refused, Err(Error::Corrupt { .. })), "byte {at}");
     }
+}
+
+/// Pages of 512 bytes lie eight to a block of the memory that stands over the disk; a flush writes those that it changed.
+#[test]
+fn a_damaged_page_beside_does_not_hinder_a_flush() {
+    let disk = SimDisk::new();
+    let (db, table) = open_without_log(&disk);
+    let beside = db.table("beside").unwrap();
+    db.transact(|txn| txn.put(&beside, b"a", b"1")).unwrap();
+    put(&db, &table, 0..60, 1);
+    let damaged = db.leaf_of(&beside, b"a").unwrap();
+    db.close().unwrap();
+    disk.flip_bit("pages", damaged.0 * PAGE_SIZE as u64 + 300, 1).unwrap();
+    let before = disk.read_file("pages").unwrap();
+    let (db, table) = open_without_log(&disk);
+    put(&db, &table, 0..60, 2);
+    let expected = contents(&db, &table);
+    db.flush().unwrap();
+    drop(db);
+    let db = open(&disk.crash(&Survivors::None));
+    assert_eq!(contents(&db, &db.table("t").unwrap()), expected);
+    let after = disk.read_file("pages").unwrap();
+    let at = damaged.0 as usize * PAGE_SIZE;
+    assert_eq!(before[at..at + PAGE_SIZE], after[at..at + PAGE_SIZE], "as it was");
 }

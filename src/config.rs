@@ -153,6 +153,8 @@ pub struct Config {
     pub log_block: LogBlock,
     /// How long a transaction waits for a lock; `None` is for ever.
     pub lock_timeout: Option<Duration>,
+    /// Whether the log tells what is done to keys, beside what restart needs.
+    pub log_key_changes: bool,
     /// What commit records say of the time.
     pub wall_clock: WallClock,
     /// The rule that is broken on purpose, if one is.
@@ -185,6 +187,7 @@ impl Config {
             torn_page_protection: TornPageProtection::default(),
             log_block: LogBlock::default(),
             lock_timeout: None,
+            log_key_changes: false,
             wall_clock: system_clock,
             broken: Broken::default(),
         }

@@ -75,7 +75,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             if bytes.len() <= 1024 && seen.insert((bytes[8], op.min(9))) {
                 // A few numbers of the kinds, and the fields behind them.
                 seeds.extend(spoiled(bytes, 8..SPOILED));
-                seeds.extend((0..14).map(|kind| [&bytes[..8], &[kind], &bytes[9..]].concat()));
+                seeds.extend((0..15).map(|kind| [&bytes[..8], &[kind], &bytes[9..]].concat()));
             }
         }
     }

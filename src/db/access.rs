@@ -10,6 +10,7 @@ use crate::btree::{Direction, Locking, Scan, ScannedRef, Tree, TreeAccess};
 use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::lock::{KeyName, LockName, Mode};
+use crate::txn::Told;
 
 impl Transaction {
     /// The value of a key.
@@ -59,7 +60,10 @@ impl Transaction {
     /// [`DiskFull`](crate::Error::DiskFull) is an ordinary error: the transaction can go on, commit or roll back.
     pub fn put(&mut self, table: &Table, key: &[u8], value: &[u8]) -> Result<()> {
         self.refuse_nested()?;
-        self.change(table, |access| access.put(key, value))
+        let teller = self.teller(table);
+        self.change(table, |access| {
+            telling(access, teller, key, Some(value), |access| access.put(key, value))
+        })
     }
 
     /// Puts several values: all of them, or, where it fails, none. Later ones count more.
@@ -78,8 +82,11 @@ impl Transaction {
     /// As [`Transaction::put`].
     pub fn put_batch(&mut self, table: &Table, pairs: &[(&[u8], &[u8])]) -> Result<()> {
         self.refuse_nested()?;
+        let teller = self.teller(table);
         self.change(table, |access| {
-            pairs.iter().try_for_each(|(key, value)| access.put(key, value))
+            pairs.iter().try_for_each(|(key, value)| {
+                telling(access, teller, key, Some(value), |access| access.put(key, value))
+            })
         })
     }
 
@@ -89,7 +96,8 @@ impl Transaction {
     /// As [`Transaction::put`].
     pub fn delete(&mut self, table: &Table, key: &[u8]) -> Result<bool> {
         self.refuse_nested()?;
-        self.change(table, |access| access.delete(key))
+        let teller = self.teller(table);
+        self.change(table, |access| telling(access, teller, key, None, |access| access.delete(key)))
     }
 
     /// The keys of a range with their values, in order; `.rev()` gives them from the largest on. What was read stays as it is until this
@@ -132,6 +140,11 @@ impl Transaction {
                 "a nested top action changes pages and records, no tables: end it first".into(),
             )),
         }
+    }
+
+    /// The name under which changes of the table are told in the log, if they are.
+    fn teller<'t>(&self, table: &'t Table) -> Option<&'t str> {
+        self.shared.log_key_changes.then(|| table.name())
     }
 
     /// Locks the table as it must be, and says whether its keys must be locked, too.
@@ -205,6 +218,29 @@ impl Transaction {
     pub(super) fn free_tree(&mut self, table: &Table) -> Result<()> {
         self.access(&table.0, Locking::Table, &mut Vec::new()).free_all()
     }
+}
+
+/// Changes a key, and tells it in the log if the table's name is given for that.
+fn telling<T>(
+    access: &mut TreeAccess<'_>,
+    table: Option<&str>,
+    key: &[u8],
+    new: Option<&[u8]>,
+    change: impl FnOnce(&mut TreeAccess<'_>) -> Result<T>,
+) -> Result<T> {
+    let Some(table) = table else { return change(access) };
+    let old = access.get(key, Mode::Exclusive)?;
+    if old.is_none() && new.is_none() {
+        return change(access);
+    }
+    let told = Told { table: table.as_bytes(), key, old: old.as_deref(), new };
+    let price = access.txn.prepare_to_tell(&told)?;
+    let done = change(access);
+    access.txn.forget_to_tell(price);
+    if done.is_ok() {
+        access.txn.tell(&told)?;
+    }
+    done
 }
 
 /// A range of keys with their values: see [`Transaction::scan`].

@@ -68,6 +68,8 @@ struct Shared {
     unlogged: Option<Unlogged>,
     restart_report: RestartReport,
     checkpoint_log_bytes: u64,
+    /// Whether changes of keys are told in the log.
+    log_key_changes: bool,
     /// The begin record of the latest checkpoint: pages dirty since before it are written.
     latest_checkpoint: AtomicU64,
     /// Where the log ended when it was complete, to tell when the next is due.
@@ -109,6 +111,7 @@ impl Db {
             unlogged,
             restart_report,
             checkpoint_log_bytes: config.checkpoint_log_bytes,
+            log_key_changes: config.log_key_changes,
             closed: AtomicBool::new(false),
             tables: Tables::default(),
             forced_at: Mutex::new(Instant::now()),

@@ -49,6 +49,7 @@ pub struct Options {
     restart: Option<RestartMode>,
     log_block: LogBlock,
     lock_timeout: Option<Duration>,
+    log_key_changes: bool,
     wall_clock: WallClock,
     broken: Broken,
     observer: Option<Arc<dyn Observer>>,
@@ -69,6 +70,7 @@ impl Default for Options {
             restart: None,
             log_block: LogBlock::default(),
             lock_timeout: None,
+            log_key_changes: false,
             wall_clock: system_clock,
             broken: Broken::default(),
             observer: None,
@@ -145,6 +147,14 @@ impl Options {
 
     pub(crate) fn broken_by(mut self, broken: Broken) -> Self {
         self.broken = broken;
+        self
+    }
+
+    /// Whether the log also tells each put and each delete in full: table, key, the value before and after, and the time. For
+    /// lessons, and for whoever reads the log; restart does not need it, and the log takes about twice the room. Not by default.
+    /// Of a long value the log tells half a page; [`Db::load`](crate::Db::load) tells nothing.
+    pub fn log_key_changes(mut self, log: bool) -> Self {
+        self.log_key_changes = log;
         self
     }
 
@@ -288,6 +298,7 @@ impl Options {
             torn_page_protection: self.torn_page_protection,
             log_block: self.log_block,
             lock_timeout: self.lock_timeout,
+            log_key_changes: self.log_key_changes,
             wall_clock: self.wall_clock,
             broken: self.broken,
         };

@@ -6,8 +6,8 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use super::layout::*;
 use super::{
     BeginCheckpoint, Commit, CompensationLogRecord, End, EndCheckpoint, EpochStart, KeyAction,
-    KeyUndo, LogRecord, NestedTopActionEnd, PageChange, PageImage, Restart, Rollback,
-    StructureChange, TransactionLink, Undo, Update, own_key, prepare,
+    KeyChange, KeyUndo, LogRecord, NestedTopActionEnd, PageChange, PageImage, Restart, Rollback,
+    StructureChange, ToldValue, TransactionLink, Undo, Update, own_key, prepare,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::PageOp;
@@ -69,6 +69,7 @@ const fn is_transactional(kind: u8) -> bool {
             | NESTED_TOP_ACTION_END
             | PREPARE
             | STRUCTURE_CHANGE
+            | KEY_CHANGE
     )
 }
 
@@ -207,6 +208,7 @@ fn decode_transactional<'a>(
         }
         PREPARE => LogRecord::Prepare(prepare::decode(link, body)?),
         STRUCTURE_CHANGE => LogRecord::StructureChange(decode_structure_change(link, body)?),
+        KEY_CHANGE => LogRecord::KeyChange(decode_key_change(link, body)?),
         kind => return fault(format!("{kind} is no kind of log record")),
     })
 }
@@ -285,6 +287,31 @@ fn decode_structure_change<'a>(
         op.end()?;
     }
     Ok(StructureChange { link, changes })
+}
+
+fn decode_key_change<'a>(
+    link: TransactionLink,
+    body: &mut Body<'a>,
+) -> Result<KeyChange<'a>, RecordFault> {
+    let fields: KeyChangeBody = *body.take()?;
+    let table = body.bytes(fields.table_bytes.get().into())?;
+    let key = body.bytes(fields.key_bytes.get().into())?;
+    let (old, new) = (decode_told(fields.old, body)?, decode_told(fields.new, body)?);
+    let wall_time_micros = fields.wall_time_micros.get();
+    Ok(KeyChange { link, wall_time_micros, table, key, old, new })
+}
+
+fn decode_told<'a>(
+    fields: ToldBody,
+    body: &mut Body<'a>,
+) -> Result<Option<ToldValue<'a>>, RecordFault> {
+    let (length, bytes) = (fields.length.get(), fields.bytes.get());
+    match length {
+        NO_VALUE if bytes == 0 => Ok(None),
+        NO_VALUE => fault("bytes of a value that there is not"),
+        _ if length < bytes.into() => fault("a value told with more bytes than it has"),
+        _ => Ok(Some(ToldValue { length, bytes: body.bytes(bytes.into())? })),
+    }
 }
 
 fn decode_other<'a>(kind: u8, body: &mut Body<'a>) -> Result<LogRecord<'a>, RecordFault> {

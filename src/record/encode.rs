@@ -5,8 +5,8 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use super::layout::*;
 use super::{
-    CompensationLogRecord, EndCheckpoint, KeyAction, KeyUndo, LogRecord, StructureChange, Undo,
-    Update, own_key, prepare,
+    CompensationLogRecord, EndCheckpoint, KeyAction, KeyChange, KeyUndo, LogRecord,
+    StructureChange, ToldValue, Undo, Update, own_key, prepare,
 };
 use crate::ids::{Lsn, PageId};
 use crate::tables::TransactionState;
@@ -105,6 +105,7 @@ const fn kind_of(record: &LogRecord<'_>) -> u8 {
         LogRecord::Filler => FILLER,
         LogRecord::PageImage(_) => PAGE_IMAGE,
         LogRecord::StructureChange(_) => STRUCTURE_CHANGE,
+        LogRecord::KeyChange(_) => KEY_CHANGE,
     }
 }
 
@@ -144,6 +145,7 @@ fn encode(record: &LogRecord<'_>, out: &mut Vec<u8>) {
             image.op.encode(out);
         }
         LogRecord::StructureChange(record) => encode_structure_change(record, out),
+        LogRecord::KeyChange(record) => encode_key_change(record, out),
         LogRecord::Restart(restart) => out.extend_from_slice(
             RestartBody {
                 durable_lsn: U64::new(restart.durable_lsn.get()),
@@ -212,6 +214,28 @@ fn encode_structure_change(record: &StructureChange<'_>, out: &mut Vec<u8>) {
         let op_bytes = u32::try_from(change.op.encoded_len()).expect("it fits into a record");
         out.extend_from_slice(SeveralBody { on, op_bytes: U32::new(op_bytes) }.as_bytes());
         change.op.encode(out);
+    }
+}
+
+fn encode_key_change(record: &KeyChange<'_>, out: &mut Vec<u8>) {
+    let short = |bytes: &[u8]| U16::new(u16::try_from(bytes.len()).expect("it fits into a record"));
+    let told = |value: Option<ToldValue<'_>>| ToldBody {
+        length: U32::new(value.map_or(NO_VALUE, |value| value.length)),
+        bytes: short(value.map_or(&[], |value| value.bytes)),
+    };
+    let body = KeyChangeBody {
+        wall_time_micros: U64::new(record.wall_time_micros),
+        table_bytes: short(record.table),
+        key_bytes: short(record.key),
+        old: told(record.old),
+        new: told(record.new),
+    };
+    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(record.table);
+    out.extend_from_slice(record.key);
+    for value in [record.old, record.new].into_iter().flatten() {
+        assert!(value.bytes.len() <= value.length as usize, "no more is told than there is");
+        out.extend_from_slice(value.bytes);
     }
 }
 

@@ -27,6 +27,9 @@ pub const fn structure_change_bytes(changes: usize) -> usize {
     HEADER_BYTES + size_of::<U16>() + changes * size_of::<SeveralBody>()
 }
 
+/// Bytes of a key change beside those of the table's name, the key and the values.
+pub const KEY_CHANGE_FIELDS_BYTES: usize = HEADER_BYTES + size_of::<KeyChangeBody>();
+
 /// Bytes of a restart record.
 pub const RESTART_BYTES: usize = HEADER_BYTES + size_of::<RestartBody>();
 
@@ -161,6 +164,29 @@ pub(super) struct LockLine {
     pub(super) mode: u8,
 }
 
+/// A value of a key change: the bytes that are told of it stand behind the key.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct ToldBody {
+    /// [`NO_VALUE`] if there is none.
+    pub(super) length: U32,
+    pub(super) bytes: U16,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct KeyChangeBody {
+    pub(super) wall_time_micros: U64,
+    pub(super) table_bytes: U16,
+    pub(super) key_bytes: U16,
+    pub(super) old: ToldBody,
+    pub(super) new: ToldBody,
+}
+
+/// In place of a length: there is no value.
+pub(super) const NO_VALUE: u32 = u32::MAX;
+
+const _: () = assert!(size_of::<KeyChangeBody>() == 24);
 const _: () = assert!(size_of::<PageBody>() == 16);
 const _: () = assert!(size_of::<SeveralBody>() == 20);
 const _: () = assert!(size_of::<KeyUndoBody>() == 11);
@@ -190,6 +216,7 @@ pub const FILLER: u8 = 10;
 pub(super) const PAGE_IMAGE: u8 = 11;
 pub(super) const PREPARE: u8 = 12;
 pub(super) const STRUCTURE_CHANGE: u8 = 13;
+pub(super) const KEY_CHANGE: u8 = 14;
 
 pub(super) const UNDO_NONE: u8 = 0;
 pub(super) const UNDO_PHYSICAL: u8 = 1;

@@ -41,9 +41,9 @@ pub use decode::{
 };
 pub use encode::EncodedRecord;
 pub use layout::{
-    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, MOST_CHANGES,
-    PAGE_IMAGE_FIELDS_BYTES, RESTART_BYTES, checkpoint_bytes, max_record_bytes, padded,
-    structure_change_bytes,
+    ALIGNMENT, COMPENSATION_FIELDS_BYTES, FILLER, HEADER_BYTES, KEY_CHANGE_FIELDS_BYTES,
+    MOST_CHANGES, PAGE_IMAGE_FIELDS_BYTES, RESTART_BYTES, checkpoint_bytes, max_record_bytes,
+    padded, structure_change_bytes,
 };
 pub use outline::{ChangeAt, ChangeOutline, change, changes_at, outline};
 pub use prepare::{MAX_GLOBAL_ID_BYTES, Prepare, prepare_bytes, prepare_parts};
@@ -264,6 +264,33 @@ pub struct PageChange<'a> {
     pub op: PageOp<'a>,
 }
 
+/// What a transaction has done to a key of a table, in full: for people and programs that read the log. It changes nothing; restart reads past it.
+/// The changes of pages that it stands for precede it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyChange<'a> {
+    /// Whose, and its record before.
+    pub link: TransactionLink,
+    /// Wall-clock time of the change, in microseconds since 1970.
+    pub wall_time_micros: u64,
+    /// The table's name.
+    pub table: &'a [u8],
+    /// The key.
+    pub key: &'a [u8],
+    /// Its value before; `None` if it had none.
+    pub old: Option<ToldValue<'a>>,
+    /// Its value after; `None` if it was deleted.
+    pub new: Option<ToldValue<'a>>,
+}
+
+/// A value as a [`KeyChange`] tells it: its beginning, if it is long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ToldValue<'a> {
+    /// How long it is, in bytes.
+    pub length: u32,
+    /// As many of these bytes as are told.
+    pub bytes: &'a [u8],
+}
+
 /// A log record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogRecord<'a> {
@@ -293,10 +320,12 @@ pub enum LogRecord<'a> {
     PageImage(PageImage<'a>),
     /// See [`StructureChange`].
     StructureChange(StructureChange<'a>),
+    /// See [`KeyChange`].
+    KeyChange(KeyChange<'a>),
 }
 
 /// The names of all kinds of log record, as [`LogRecord::name`] gives them.
-pub const KIND_NAMES: [&str; 13] = [
+pub const KIND_NAMES: [&str; 14] = [
     "Update",
     "Compensation",
     "Commit",
@@ -310,6 +339,7 @@ pub const KIND_NAMES: [&str; 13] = [
     "Filler",
     "PageImage",
     "StructureChange",
+    "KeyChange",
 ];
 
 impl<'a> LogRecord<'a> {
@@ -356,6 +386,7 @@ impl<'a> LogRecord<'a> {
             Self::NestedTopActionEnd(record) => Some(record.link),
             Self::Prepare(record) => Some(record.link),
             Self::StructureChange(record) => Some(record.link),
+            Self::KeyChange(record) => Some(record.link),
             Self::BeginCheckpoint(_)
             | Self::EndCheckpoint(_)
             | Self::Restart(_)
@@ -428,6 +459,7 @@ impl<'a> LogRecord<'a> {
             Self::Filler => "Filler",
             Self::PageImage(_) => "PageImage",
             Self::StructureChange(_) => "StructureChange",
+            Self::KeyChange(_) => "KeyChange",
         }
     }
 }

@@ -4,8 +4,8 @@
 //! shows them calls them.
 
 use super::{
-    BeginCheckpoint, Commit, CompensationLogRecord, EndCheckpoint, LogRecord, Prepare, Restart,
-    StructureChange, Undo, Update,
+    BeginCheckpoint, Commit, CompensationLogRecord, EndCheckpoint, KeyChange, LogRecord, Prepare,
+    Restart, StructureChange, ToldValue, Undo, Update,
 };
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::page::{PageOp, PageState};
@@ -63,6 +63,7 @@ pub fn what_it_does(record: &LogRecord<'_>, names: &dyn Names) -> String {
         LogRecord::Filler => "fill the segment".into(),
         LogRecord::PageImage(image) => page_op_words(&image.op, image.page, names),
         LogRecord::StructureChange(record) => structure_change_words(record, names),
+        LogRecord::KeyChange(record) => key_change_words(record),
     }
 }
 
@@ -113,6 +114,18 @@ fn structure_change_words(record: &StructureChange<'_>, names: &dyn Names) -> St
     let words: Vec<_> =
         changes.map(|change| page_op_words(&change.op, change.page, names)).collect();
     format!("all or nothing: {}", words.join("; "))
+}
+
+fn key_change_words(record: &KeyChange<'_>) -> String {
+    let (table, key) = (record.table.escape_ascii(), record.key.escape_ascii());
+    let value = |value: Option<ToldValue<'_>>| match value {
+        None => "nothing".to_owned(),
+        Some(ToldValue { length, bytes }) if (length as usize) > bytes.len() => {
+            format!("\"{}\"… ({length} bytes)", bytes.escape_ascii())
+        }
+        Some(ToldValue { bytes, .. }) => format!("\"{}\"", bytes.escape_ascii()),
+    };
+    format!("table {table}, key \"{key}\": {} -> {}", value(record.old), value(record.new))
 }
 
 fn counted(count: usize, what: &str) -> String {

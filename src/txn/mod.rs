@@ -37,6 +37,7 @@
 //! actions).
 
 mod commit;
+mod key_change;
 mod manager;
 #[cfg(all(test, loom))]
 pub(crate) mod models;
@@ -45,6 +46,7 @@ mod structure;
 mod undo;
 
 pub use commit::{AfterCommit, CommitTicket};
+pub use key_change::Told;
 pub use manager::TransactionManager;
 pub use prepare::{Deciding, PreparedTransaction};
 pub use undo::{LogicalUndo, Savepoint};

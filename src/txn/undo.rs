@@ -229,6 +229,7 @@ impl Transaction {
             LogRecord::Compensation(passed) => self.step_back(&record, passed.undo_next_lsn),
             LogRecord::NestedTopActionEnd(passed) => self.step_back(&record, passed.undo_next_lsn),
             LogRecord::Rollback(passed) => self.step_back(&record, passed.link.prev_lsn),
+            LogRecord::KeyChange(passed) => self.step_back(&record, passed.link.prev_lsn),
             LogRecord::Prepare(passed) => self.step_back(&record, passed.link.prev_lsn),
             other => {
                 let place = self.manager.log().segments().place(lsn);

@@ -68,7 +68,25 @@ pub fn any_record() -> impl Strategy<Value = LogRecord<'static>> {
         (link(), changes).prop_map(|(link, changes)| {
             LogRecord::StructureChange(StructureChange { link, changes })
         }),
+        key_change(),
     ]
+}
+
+fn key_change() -> impl Strategy<Value = LogRecord<'static>> {
+    static BYTES: [u8; 64] = [b'v'; 64];
+    let told = || {
+        let some = (0..BYTES.len(), prop_oneof![Just(0), 0..1000_u32]);
+        prop::option::of(
+            some.prop_map(|(to, more)| ToldValue { length: to as u32 + more, bytes: &BYTES[..to] }),
+        )
+    };
+    let names = (0..BYTES.len(), 0..BYTES.len());
+    (link(), any::<u64>(), names, told(), told()).prop_map(
+        |(link, wall_time_micros, (table, key), old, new)| {
+            let (table, key) = (&BYTES[..table], &BYTES[..key]);
+            LogRecord::KeyChange(KeyChange { link, wall_time_micros, table, key, old, new })
+        },
+    )
 }
 
 fn encoded(record: &LogRecord<'_>) -> Vec<u8> {

@@ -4,6 +4,7 @@ mod bad_input;
 mod damaged;
 mod durability;
 mod found;
+mod key_changes;
 mod killed;
 mod loading;
 mod model;

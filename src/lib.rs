@@ -38,6 +38,8 @@ pub mod disk;
 pub mod error;
 pub mod event;
 pub mod ids;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod lock;
 pub mod log;
 pub mod page;

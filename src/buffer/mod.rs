@@ -37,6 +37,7 @@ mod guard;
 pub(crate) mod models;
 mod pages_file;
 mod repair;
+mod resident;
 mod write;
 
 use std::collections::{BTreeSet, HashMap};
@@ -47,6 +48,7 @@ pub use double_write::{
 };
 pub use guard::{PageRead, PageWrite};
 pub use pages_file::{PAGES_FILE, PagesFile};
+pub use resident::ResidentPage;
 
 use frame::{Contents, Frame};
 

@@ -9,6 +9,8 @@ mod control;
 mod crash;
 mod demo;
 mod event_json;
+#[cfg(feature = "lab")]
+mod lab;
 mod log;
 mod output;
 mod page;
@@ -67,6 +69,11 @@ enum Command {
     Control(control::Arguments),
     Crash(crash::Arguments),
     Demo(demo::Arguments),
+    #[cfg(feature = "lab")]
+    Lab(lab::Arguments),
+    #[cfg(feature = "lab")]
+    #[command(hide = true)]
+    LabStore(lab::StoreArguments),
     Shell(shell::Arguments),
     Run(run::Arguments),
     Get(table::Get),
@@ -139,6 +146,10 @@ pub fn main() -> ExitCode {
         Command::Control(arguments) => control::run(&arguments),
         Command::Crash(arguments) => crash::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "lab")]
+        Command::Lab(arguments) => lab::run(&arguments),
+        #[cfg(feature = "lab")]
+        Command::LabStore(arguments) => lab::store(&arguments),
         Command::Shell(arguments) => shell::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Get(arguments) => table::get(&arguments),

@@ -2,7 +2,7 @@
 
 use super::{Db, Table};
 use crate::btree::leaf_of;
-use crate::buffer::{PageRead, PoolStatistics};
+use crate::buffer::{PageRead, PoolStatistics, ResidentPage};
 use crate::error::Result;
 use crate::ids::{Lsn, PageId};
 use crate::lock::LockSnapshot;
@@ -123,6 +123,27 @@ impl Db {
     pub fn page_state(&self, page: PageId) -> Result<Option<PageState>> {
         self.shared.check_not_closed()?;
         self.shared.engine.space.state(page)
+    }
+
+    /// The pages in the buffer pool, by number, looked at one after the other.
+    ///
+    /// # Errors
+    /// As [`Db::fix_page`].
+    pub fn resident_pages(&self) -> Result<Vec<ResidentPage>> {
+        self.shared.check_not_closed()?;
+        self.shared.engine.transactions.pool().resident_pages()
+    }
+
+    /// Frames of the buffer pool.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.shared.engine.transactions.pool().frames()
+    }
+
+    /// Whether the engine has not stopped, as it does after a failed write or sync.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.shared.check_open().is_ok()
     }
 
     /// Reads a log record.

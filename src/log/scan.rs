@@ -402,6 +402,12 @@ pub(super) fn ill_formed(segments: &Segments, lsn: Lsn, fault: &RecordFault) -> 
 pub struct RecordBytes(Vec<u8>);
 
 impl RecordBytes {
+    /// The record's bytes, padding not counted.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Checks that `bytes` are the record at `lsn`.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ mod fuzzed;
 mod histories;
 #[cfg(feature = "cli")]
 mod kill;
+mod lab;
 mod log_ends;
 mod padded_log;
 mod parallel_redo;

@@ -1,0 +1,167 @@
+//! `aries lab`, and the processes of its stores.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{DONE, WrongUsage};
+use crate::lab::{
+    Happened, Kept, Lab, Listening, Store, StoreOptions, TOKEN_VARIABLE, serve, supervise,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  aries lab                                   stores at ports 8001 (with the log) and 8002 (without)
+  aries lab --dir lesson                      keeps what they hold in ./lesson
+  aries lab --port 9001                       ports 9001 and 9002
+  aries lab --listen 0.0.0.0 --token SECRET   for others, too; the admin calls need the token
+
+Then, in another terminal:
+  curl -X POST localhost:8001/kv -H 'content-type: application/json' -d '{\"key\": \"a\", \"value\": 1}'
+  curl -X POST localhost:8001/admin/crash     the process is gone at once, and comes back
+  curl localhost:8001/kv                      nothing is lost
+
+docs/labs/ has the exercises. Ends with Ctrl-C. Exit code 0 then, 1 if a store cannot be kept running.
+";
+
+/// Runs two key-value stores over HTTP, one with the log and one without, and starts them again when they are crashed.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Keep the databases in this directory; without it in a new one, which is removed in the end
+    #[arg(long, value_name = "DIRECTORY")]
+    dir: Option<PathBuf>,
+    /// Port of the store with the log; the one without has the next. 0: any two that are free
+    #[arg(long, default_value_t = 8001)]
+    port: u16,
+    /// The address to listen at
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    listen: IpAddr,
+    /// What the admin calls need, as `Authorization: Bearer TOKEN`; a must where others can reach the stores
+    #[arg(long)]
+    token: Option<String>,
+    /// A checkpoint comes by itself after so many entries of the log
+    #[arg(long, value_name = "ENTRIES", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    checkpoint_every: u64,
+}
+
+/// The process of one store: started, and started again, by `aries lab`.
+#[derive(Args)]
+pub struct StoreArguments {
+    directory: PathBuf,
+    address: SocketAddr,
+    #[arg(long)]
+    no_log: bool,
+    #[arg(long, default_value_t = 100)]
+    checkpoint_every: u64,
+}
+
+/// Runs the command; gives the exit code.
+///
+/// # Errors
+/// When a store cannot be kept running.
+pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    if arguments.token.is_none() && !arguments.listen.is_loopback() {
+        let message = format!(
+            "{} can be reached from elsewhere: give a --token, which the admin calls then need",
+            arguments.listen
+        );
+        return Err(WrongUsage(message).into());
+    }
+    let temporary = Temporary::unless(arguments.dir.as_deref())?;
+    let directory = temporary.path();
+    let kept = |with_log, name, port| Kept {
+        with_log,
+        address: SocketAddr::new(arguments.listen, port),
+        directory: directory.join(name),
+    };
+    let second = match arguments.port {
+        0 => 0,
+        port => port
+            .checked_add(1)
+            .ok_or_else(|| WrongUsage("the second store needs the next port".into()))?,
+    };
+    let lab = Lab {
+        program: std::env::current_exe()?,
+        arguments: vec!["--checkpoint-every".into(), arguments.checkpoint_every.to_string()],
+        token: arguments.token.clone(),
+        stores: vec![kept(true, "with-log", arguments.port), kept(false, "without-log", second)],
+    };
+    supervise(&lab, &tell)?;
+    Ok(DONE)
+}
+
+fn tell(store: &Kept, happened: Happened) {
+    let name = if store.with_log { "with the log" } else { "without a log" };
+    match happened {
+        Happened::Ready(address, words) => println!("store {name:<13}  http://{address}  {words}"),
+        Happened::Died(status) => {
+            println!("store {name:<13}  died ({status}); it is started again")
+        }
+    }
+}
+
+/// Runs one store; gives the exit code.
+///
+/// # Errors
+/// Those of listening and of the database.
+pub fn store(arguments: &StoreArguments) -> anyhow::Result<u8> {
+    let options = StoreOptions {
+        directory: arguments.directory.clone(),
+        with_log: !arguments.no_log,
+        checkpoint_every: arguments.checkpoint_every,
+    };
+    let listening = Listening {
+        address: arguments.address,
+        token: std::env::var(TOKEN_VARIABLE).ok(),
+        until_input_ends: true,
+    };
+    serve(options, &listening, |address, store| println!("{address} {}", found(store)))?;
+    Ok(DONE)
+}
+
+/// What a store found when it was opened.
+fn found(store: &Store) -> String {
+    let report = store.db().restart_report();
+    match (store.options().with_log, report.clean) {
+        (false, _) => "what was flushed last is here".into(),
+        (true, true) => "it had been closed".into(),
+        (true, false) => format!(
+            "recovered {} entries: {} log records redone, {} transactions undone",
+            store.recovered_entries(),
+            report.redo.redone,
+            report.undo.losers
+        ),
+    }
+}
+
+/// A directory that is removed in the end, unless the user named one.
+struct Temporary {
+    path: PathBuf,
+    is_own: bool,
+}
+
+impl Temporary {
+    fn unless(named: Option<&std::path::Path>) -> anyhow::Result<Self> {
+        if let Some(path) = named {
+            std::fs::create_dir_all(path)?;
+            return Ok(Self { path: path.into(), is_own: false });
+        }
+        let path = std::env::temp_dir().join(format!("aries-lab-{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        Ok(Self { path, is_own: true })
+    }
+
+    fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if self.is_own {
+            let _ = std::fs::remove_dir_all(&self.path); // It is in the temporary directory, whoever cleans that removes it.
+        }
+    }
+}

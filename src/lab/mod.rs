@@ -1,0 +1,34 @@
+//! The lab: key-value stores over HTTP, one with a log and one without, which are crashed for real.
+//!
+//! ```text
+//!   aries lab ── supervisor ──┬── process: store with the log        port 8001   ┐
+//!                             └── process: store without a log       port 8002   ┘ started again when they die
+//!
+//!   request → http (tokio, axum) → a blocking thread → Store → Db
+//! ```
+//!
+//! - [`Store`]: what a store does, without HTTP. [`entries`]: its log as a student reads it; `tape`: as the engine wrote it.
+//! - `http`: its calls, and who may make them. [`serve`] is the process of one store.
+//! - [`supervise`]: both of them, and whatever dies begins anew.
+//!
+//! Invariants:
+//! - the engine is synchronous: no engine call is made on a thread that serves other requests;
+//! - a store answers a change when it is durable, or, without a log, when it is in memory;
+//! - `POST /admin/crash` ends the process by SIGKILL: nothing is unwound, flushed or closed;
+//! - a child whose supervisor is gone stops: it would else hold its port for ever;
+//! - whatever is refused is answered in JSON, with a status that says whose fault it is.
+
+mod entries;
+mod guard;
+mod handlers;
+mod http;
+mod refusal;
+mod store;
+mod supervisor;
+mod tape;
+
+pub use entries::Entry;
+pub use http::{Listening, serve};
+pub use refusal::Refusal;
+pub use store::{Operation, Store, StoreOptions};
+pub use supervisor::{Happened, Kept, Lab, TOKEN_VARIABLE, supervise};

@@ -1,0 +1,373 @@
+//! A key-value store, as the lab's HTTP speaks to it: strings with any JSON, in one table.
+//!
+//! With the log a change is durable when the call returns; without one it is in memory until [`Store::flush`]. So that a student
+//! can read it, the log tells each change of a key in full ([`Options::log_key_changes`]).
+//!
+//! ```text
+//!   log:  … ────────┬──────────────┬── entry ── entry ── entry ──>
+//!                   oldest         `since`: the latest checkpoint, with which all pages were written
+//!                   required       what is behind it would have to be redone: those are the *entries*
+//! ```
+//!
+//! Invariants:
+//! - a checkpoint here writes all pages first, so nothing before it is redone; one comes by itself after
+//!   [`StoreOptions::checkpoint_every`] entries, within the call that made the last of them;
+//! - `clear` keeps everybody else out; all other calls go on beside each other.
+
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Refusal;
+use super::entries::{self, Entry};
+use crate::config::Durability;
+use crate::db::{Db, Options, Table, Transaction};
+use crate::error::Error;
+use crate::ids::Lsn;
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
+use crate::tables::DirtyPageTable;
+
+/// The table of a store.
+pub(super) const TABLE: &str = "items";
+/// A value may be as long, in bytes of JSON.
+pub const MOST_VALUE_BYTES: usize = 1024 * 1024;
+/// How long a transaction waits for a lock.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The directory of its database.
+    pub directory: PathBuf,
+    /// Whether it keeps a log.
+    pub with_log: bool,
+    /// A checkpoint comes by itself after so many entries.
+    pub checkpoint_every: u64,
+}
+
+/// One operation of a transaction.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Operation {
+    /// Puts a value.
+    Set {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: Value,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Reads a key.
+    Get {
+        /// The key.
+        key: String,
+    },
+}
+
+/// Where the entries begin.
+struct Since {
+    lsn: Lsn,
+    /// How many there are: kept, so that nobody has to read the log to know.
+    entries: u64,
+}
+
+/// Keys with their values, and how many there are.
+pub struct Listed {
+    /// As many of the keys as were asked for, in order.
+    pub items: Vec<(String, Value)>,
+    /// All keys of the store.
+    pub count: u64,
+    /// Where to go on, if there is more.
+    pub next: Option<String>,
+}
+
+/// An open store.
+pub struct Store {
+    db: Db,
+    table: RwLock<Table>,
+    options: StoreOptions,
+    since: Mutex<Since>,
+    recovered_entries: u64,
+    /// Changes since this process began.
+    changes: AtomicU64,
+    began: Instant,
+}
+
+impl Store {
+    /// Opens the store, recovering it first if need be.
+    ///
+    /// # Errors
+    /// Those of opening a database.
+    pub fn open(options: StoreOptions) -> Result<Self, Error> {
+        let to_redo = match options.with_log && options.directory.join("control").exists() {
+            true => entries::to_redo(&options.directory)?,
+            false => None,
+        };
+        let durability = if options.with_log { Durability::Commit } else { Durability::Off };
+        let db = Options::new()
+            .durability(durability)
+            .log_key_changes(options.with_log)
+            .lock_timeout(Some(PATIENCE))
+            .open(&options.directory)?;
+        let table = RwLock::new(db.table(TABLE)?);
+        let recovered_entries = to_redo.as_ref().map_or(0, |(_, entries)| *entries);
+        let lsn = to_redo.map_or(db.stats().end_lsn, |(lsn, _)| lsn);
+        let since = Mutex::new(Since { lsn, entries: recovered_entries });
+        let (changes, began) = (AtomicU64::new(0), Instant::now());
+        Ok(Self { db, table, options, since, recovered_entries, changes, began })
+    }
+
+    /// The engine.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &StoreOptions {
+        &self.options
+    }
+
+    /// Entries that the restart at the beginning brought back.
+    pub fn recovered_entries(&self) -> u64 {
+        self.recovered_entries
+    }
+
+    /// Does all of it in one transaction, or nothing. Gives what each operation found: the value it read, or whether a key was there.
+    ///
+    /// # Errors
+    /// A [`Refusal`]: nothing was done then, unless it says that nobody knows.
+    pub fn apply(&self, operations: &[Operation]) -> Result<Vec<Value>, Refusal> {
+        let table = self.table.read();
+        let (found, changes) = self.db.transact(|txn| {
+            let mut changes = 0;
+            let each = operations.iter().map(|operation| {
+                let (found, is_change) = apply_one(txn, &table, operation)?;
+                changes += u64::from(is_change);
+                Ok(found)
+            });
+            let found: Result<Vec<_>, Error> = each.collect();
+            Ok((found?, changes))
+        })?;
+        drop(table);
+        self.changes.fetch_add(changes, Ordering::Relaxed);
+        if changes > 0 && self.options.with_log {
+            self.count(changes)?;
+        }
+        Ok(found)
+    }
+
+    /// Takes a checkpoint if so many entries make one due.
+    fn count(&self, changes: u64) -> Result<(), Refusal> {
+        let mut since = self.since.lock();
+        since.entries += changes;
+        if since.entries >= self.options.checkpoint_every {
+            self.checkpoint_since(&mut since)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint_since(&self, since: &mut Since) -> Result<(), Error> {
+        self.db.flush_pages()?;
+        let checkpoint = self.db.checkpoint()?;
+        *since = Since { lsn: checkpoint.begin_lsn, entries: 0 };
+        Ok(())
+    }
+
+    /// Writes all pages, then takes a checkpoint: nothing would have to be replayed.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where there is no log.
+    pub fn checkpoint(&self) -> Result<(), Refusal> {
+        self.needs_log("a checkpoint")?;
+        Ok(self.checkpoint_since(&mut self.since.lock())?)
+    }
+
+    /// Writes all pages of a store without a log: after a crash it is as it is now.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where there is a log.
+    pub fn flush(&self) -> Result<(), Refusal> {
+        if self.options.with_log {
+            let message = "this store keeps a log: every change is durable already";
+            return Err(Refusal::new(axum::http::StatusCode::CONFLICT, message));
+        }
+        Ok(self.db.flush()?)
+    }
+
+    /// Removes all keys.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn clear(&self) -> Result<(), Refusal> {
+        let mut table = self.table.write();
+        self.db.drop_table(TABLE)?;
+        *table = self.db.table(TABLE)?;
+        drop(table);
+        match self.options.with_log {
+            true => self.checkpoint(),
+            false => Ok(()),
+        }
+    }
+
+    /// Keys from this one on, `most` of them, and how many there are in all.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn list(&self, from: Option<&str>, most: usize) -> Result<Listed, Refusal> {
+        let table = self.table.read();
+        Ok(self.db.transact(|txn| {
+            let count = count(txn, &table)?;
+            let from =
+                from.map_or(Bound::Unbounded, |key| Bound::Included(key.as_bytes().to_vec()));
+            let mut pairs = txn.scan(&table, (from, Bound::Unbounded))?;
+            let mut items = Vec::new();
+            let mut next = None;
+            for pair in &mut pairs {
+                let (key, value) = pair?;
+                let key = text(&key);
+                if items.len() == most {
+                    next = Some(key);
+                    break;
+                }
+                items.push((key, json_of(&value)));
+            }
+            Ok(Listed { items, count, next })
+        })?)
+    }
+
+    /// The entries: what a restart would have to bring back, oldest first.
+    ///
+    /// # Errors
+    /// Those of reading the log.
+    pub fn entries(&self) -> Result<Vec<Entry>, Refusal> {
+        if !self.options.with_log {
+            return Ok(Vec::new());
+        }
+        let since = self.since.lock();
+        let end = self.db.stats().flushed_lsn;
+        Ok(entries::read(&self.options.directory, since.lsn, end)?)
+    }
+
+    /// Refuses what only a log makes possible.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where there is no log.
+    pub fn needs_log(&self, what: &str) -> Result<(), Refusal> {
+        if self.options.with_log {
+            return Ok(());
+        }
+        let message = format!(
+            "this store keeps no log, which {what} needs; POST /admin/flush writes its pages"
+        );
+        Err(Refusal::new(axum::http::StatusCode::CONFLICT, message))
+    }
+
+    /// Where redo of a restart would begin now, if it had anything to do.
+    pub fn redo_lsn(&self) -> Option<Lsn> {
+        DirtyPageTable::redo_lsn(&self.db.dirty_page_table())
+    }
+
+    /// What `/admin/stats` tells.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn stats(&self) -> Result<Value, Refusal> {
+        let table = self.table.read();
+        let items = self.db.transact(|txn| count(txn, &table))?;
+        drop(table);
+        let (stats, since) = (self.db.stats(), self.since.lock());
+        let with_log = self.options.with_log;
+        let fixes = stats.pool.hits + stats.pool.misses;
+        let hit_rate = (fixes > 0).then(|| stats.pool.hits as f64 / fixes as f64);
+        Ok(json!({
+            "log": with_log,
+            "items": items,
+            "recovered_entries": self.recovered_entries,
+            "entries_since_checkpoint": since.entries,
+            "checkpoint_every": with_log.then_some(self.options.checkpoint_every),
+            "wal_size_bytes": if with_log { stats.end_lsn.get() - since.lsn.get() } else { 0 },
+            "changes": self.changes.load(Ordering::Relaxed),
+            "flushed_lsn": with_log.then(|| stats.flushed_lsn.get()),
+            "end_lsn": stats.end_lsn.get(),
+            "checkpoint_lsn": self.db.master_record().checkpoint_lsn.get(),
+            "oldest_required_lsn": stats.oldest_required_lsn.get(),
+            "dirty_pages": stats.dirty_pages,
+            "pages": stats.pages,
+            "page_size": stats.page_size,
+            "hit_rate": hit_rate,
+            "uptime_seconds": self.began.elapsed().as_secs_f64(),
+            "restart": restart_json(self.db.restart_report()),
+        }))
+    }
+}
+
+fn restart_json(report: &crate::recovery::RestartReport) -> Value {
+    let (analysis, redo, undo) = (&report.analysis, &report.redo, &report.undo);
+    json!({
+        "clean": report.clean,
+        "seconds": report.duration.as_secs_f64(),
+        "analysis": {
+            "from": analysis.from.get(), "end": analysis.end.get(), "records": analysis.records,
+            "dirty_pages": analysis.dirty_pages, "losers": analysis.losers.len(),
+        },
+        "redo": {
+            "from": redo.from.map(Lsn::get), "records": redo.records, "redone": redo.redone,
+            "pages_read": redo.pages_read,
+        },
+        "undo": { "losers": undo.losers, "compensations": undo.compensations },
+    })
+}
+
+/// Gives what was found, and whether something changed.
+fn apply_one(
+    txn: &mut Transaction,
+    table: &Table,
+    operation: &Operation,
+) -> Result<(Value, bool), Error> {
+    match operation {
+        Operation::Set { key, value } => {
+            let bytes = value.to_string().into_bytes();
+            if bytes.len() > MOST_VALUE_BYTES {
+                let message =
+                    format!("a value of {} bytes: {MOST_VALUE_BYTES} at most", bytes.len());
+                return Err(Error::InvalidInput(message));
+            }
+            txn.put(table, key.as_bytes(), &bytes)?;
+            Ok((json!({ "key": key, "set": true }), true))
+        }
+        Operation::Delete { key } => {
+            let was_there = txn.delete(table, key.as_bytes())?;
+            Ok((json!({ "key": key, "deleted": was_there }), was_there))
+        }
+        Operation::Get { key } => {
+            let value = txn.get(table, key.as_bytes())?;
+            let found = json!({ "key": key, "found": value.is_some(), "value": value.as_deref().map(json_of) });
+            Ok((found, false))
+        }
+    }
+}
+
+fn count(txn: &mut Transaction, table: &Table) -> Result<u64, Error> {
+    let mut pairs = txn.scan(table, ..)?;
+    let mut count = 0;
+    while pairs.next_ref()?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A value as JSON: as it was put, or as text if somebody else put it.
+pub fn json_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes).into())
+}

@@ -1,0 +1,175 @@
+//! Keeps the stores running: each is a process of its own, and when it dies it is started again, at the same address.
+//!
+//! ```text
+//!   start ── announces its address ── runs ── dies ──┐
+//!     ^                                              │ a moment later
+//!     └──────────────────────────────────────────────┘
+//! ```
+//!
+//! A store that dies before it could answer anything will not do better the next time: after a few such starts the supervisor gives up, and says what
+//! the store said. A store's standard input is a pipe that the supervisor holds: when that ends the store stops, however the supervisor ended.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::{sleep, timeout};
+
+use super::http::stopped;
+
+/// A store that died is started again after so long.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So many starts in vain, one after the other, and the supervisor gives up.
+const MOST_STARTS_IN_VAIN: u32 = 3;
+/// So long a store may take to stop.
+const STOPPING: Duration = Duration::from_secs(30);
+
+/// The variable of the environment in which a store finds its token.
+pub const TOKEN_VARIABLE: &str = "ARIES_LAB_TOKEN";
+
+/// One store to be kept running.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Whether it keeps a log.
+    pub with_log: bool,
+    /// Where it listens; port 0 is any, and the same one ever after.
+    pub address: SocketAddr,
+    /// The directory of its database.
+    pub directory: PathBuf,
+}
+
+/// What is kept running, and how.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    /// This program.
+    pub program: PathBuf,
+    /// Arguments that all stores are started with.
+    pub arguments: Vec<String>,
+    /// What their admin calls need.
+    pub token: Option<String>,
+    /// The stores.
+    pub stores: Vec<Kept>,
+}
+
+/// What happens to a store.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// It answers requests there. With the words in which it says what it found.
+    Ready(SocketAddr, String),
+    /// It died, so.
+    Died(ExitStatus),
+}
+
+/// Keeps all stores running until the process is told to stop; then stops them.
+///
+/// # Errors
+/// When a store cannot be started, or dies again and again before it answers anything.
+pub fn supervise(lab: &Lab, tell: &(impl Fn(&Kept, Happened) + Sync)) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stopped = stopped(false)?;
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        let mut kept = Vec::new();
+        for store in &lab.stores {
+            kept.push(Box::pin(keep(lab, store.clone(), tell, stopping.clone())));
+        }
+        let all = all(kept);
+        tokio::pin!(stopped, all);
+        tokio::select! {
+            () = &mut stopped => {
+                let _ = stop.send(true); // Nobody listens if all have stopped by themselves.
+                all.await
+            }
+            ended = &mut all => ended,
+        }
+    })
+}
+
+/// Waits for all, or for the first that fails.
+async fn all(futures: Vec<impl Future<Output = anyhow::Result<()>> + Unpin>) -> anyhow::Result<()> {
+    let mut waiting = futures;
+    std::future::poll_fn(|context| {
+        let mut failed = None;
+        waiting.retain_mut(|future| match std::pin::Pin::new(future).poll(context) {
+            std::task::Poll::Pending => true,
+            std::task::Poll::Ready(ended) => {
+                failed = failed.take().or(ended.err());
+                false
+            }
+        });
+        match failed {
+            Some(error) => std::task::Poll::Ready(Err(error)),
+            None if waiting.is_empty() => std::task::Poll::Ready(Ok(())),
+            None => std::task::Poll::Pending,
+        }
+    })
+    .await
+}
+
+async fn keep(
+    lab: &Lab,
+    mut store: Kept,
+    tell: &impl Fn(&Kept, Happened),
+    mut stopping: tokio::sync::watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut in_vain = 0;
+    loop {
+        let mut child = start(lab, &store)?;
+        let input = child.stdin.take(); // Waiting for a child would close it.
+        let ready = tokio::select! {
+            ready = announced(&mut child) => ready,
+            _ = stopping.changed() => return stop(child, input).await,
+        };
+        if let Some((address, words)) = ready {
+            (store.address, in_vain) = (address, 0);
+            tell(&store, Happened::Ready(address, words));
+        } else {
+            in_vain += 1;
+        }
+        let status = tokio::select! {
+            status = child.wait() => status?,
+            _ = stopping.changed() => return stop(child, input).await,
+        };
+        if in_vain == MOST_STARTS_IN_VAIN {
+            bail!("the store at {} does not start: {status}", store.address);
+        }
+        tell(&store, Happened::Died(status));
+        sleep(PAUSE).await;
+    }
+}
+
+fn start(lab: &Lab, store: &Kept) -> anyhow::Result<Child> {
+    let mut command = Command::new(&lab.program);
+    command.arg("lab-store").arg(&store.directory).arg(store.address.to_string());
+    if !store.with_log {
+        command.arg("--no-log");
+    }
+    command.args(&lab.arguments).kill_on_drop(true);
+    // Not among the arguments, which every user of the machine can read.
+    command.envs(lab.token.iter().map(|token| (TOKEN_VARIABLE, token)));
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().with_context(|| format!("starting {}", lab.program.display()))
+}
+
+/// What a store says when it answers requests: its address, and some words. `None` if it ends before.
+async fn announced(child: &mut Child) -> Option<(SocketAddr, String)> {
+    let output = child.stdout.take()?;
+    let line = BufReader::new(output).lines().next_line().await.ok()??;
+    let (address, words) = line.split_once(' ')?;
+    Some((address.parse().ok()?, words.to_owned()))
+}
+
+async fn stop(mut child: Child, input: Option<ChildStdin>) -> anyhow::Result<()> {
+    drop(input);
+    let Ok(status) = timeout(STOPPING, child.wait()).await else {
+        bail!("a store did not stop within {STOPPING:?}, and was killed");
+    };
+    match status?.success() {
+        true => Ok(()),
+        false => bail!("a store did not stop cleanly"),
+    }
+}

@@ -1,0 +1,134 @@
+//! The log and the buffer pool of a running store, as the engine has them.
+
+use serde_json::{Value, json};
+
+use super::{Refusal, Store};
+use crate::db::Outside;
+use crate::error::{Error, Result};
+use crate::ids::Lsn;
+use crate::page;
+use crate::record::{LogRecord, PlainNames, padded, what_it_does};
+
+/// How often something that looks like damage is read again: a segment may be recycled under the reader's hands.
+const LOOKS: u32 = 5;
+
+fn record_json(lsn: Lsn, bytes: usize, record: &LogRecord<'_>) -> Value {
+    let link = record.link();
+    let pages: Vec<u64> = record.page_changes().map(|change| change.page.0).collect();
+    let undo_next = match record {
+        LogRecord::Compensation(clr) => clr.undo_next_lsn,
+        LogRecord::NestedTopActionEnd(end) => end.undo_next_lsn,
+        _ => None,
+    };
+    json!({
+        "lsn": lsn.get(),
+        "txn": link.map(|link| link.txn.to_string()),
+        "kind": record.name(),
+        "pages": pages,
+        "prev_lsn": link.and_then(|link| link.prev_lsn).map(Lsn::get),
+        "undo_next_lsn": undo_next.map(Lsn::get),
+        "bytes": bytes,
+        "words": what_it_does(record, &PlainNames),
+    })
+}
+
+/// The latest `most` durable records, or those from an LSN on; and where the log's marks stand.
+///
+/// # Errors
+/// A [`Refusal`] where there is no log; those of reading.
+pub fn latest(store: &Store, from: Option<Lsn>, most: usize) -> Result<Value, Refusal> {
+    store.needs_log("the tape")?;
+    let stats = store.db().stats();
+    let mut looks = 1;
+    let records = loop {
+        match read(store, from, stats.flushed_lsn, most) {
+            Err(Error::Corrupt { .. }) if looks < LOOKS => looks += 1,
+            read => break read?,
+        }
+    };
+    Ok(json!({
+        "records": records,
+        "markers": {
+            "flushed_lsn": stats.flushed_lsn.get(),
+            "checkpoint_lsn": store.db().master_record().checkpoint_lsn.get(),
+            "redo_lsn": store.redo_lsn().map(Lsn::get),
+            "oldest_required_lsn": stats.oldest_required_lsn.get(),
+            "end_lsn": stats.end_lsn.get(),
+        },
+    }))
+}
+
+fn read(store: &Store, from: Option<Lsn>, end: Lsn, most: usize) -> Result<Vec<Value>> {
+    let log = Outside::open_in_use(&store.options().directory)?.log()?;
+    let from = from.unwrap_or_else(|| log.start());
+    let mut scan = log.scan(from);
+    let mut records = std::collections::VecDeque::new();
+    while let Some((lsn, bytes, record)) = scan.next_sized()? {
+        if lsn >= end {
+            break;
+        }
+        if lsn >= from {
+            records.push_back(record_json(lsn, bytes, &record));
+        }
+        if records.len() > most {
+            records.pop_front();
+        }
+    }
+    Ok(records.into())
+}
+
+/// One record, with its bytes.
+///
+/// # Errors
+/// A [`Refusal`] where none begins there.
+pub fn one(store: &Store, lsn: Lsn) -> Result<Value, Refusal> {
+    store.needs_log("a record")?;
+    if lsn >= store.db().stats().flushed_lsn {
+        let message = format!(
+            "the log is durable up to {}: no record to show at {lsn}",
+            store.db().stats().flushed_lsn
+        );
+        return Err(Refusal::new(axum::http::StatusCode::NOT_FOUND, message));
+    }
+    let Ok(read) = store.db().read_log(lsn) else {
+        let message = format!("no record begins at {lsn}, or it is kept no longer");
+        return Err(Refusal::new(axum::http::StatusCode::NOT_FOUND, message));
+    };
+    let bytes = read.bytes();
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(json!({ "record": record_json(lsn, padded(bytes.len()), &read.record()), "hex": hex }))
+}
+
+/// The pages in the pool, beside what is on disk; the dirty page table and the transaction table.
+///
+/// # Errors
+/// Those of reading pages.
+pub fn pool(store: &Store) -> Result<Value, Refusal> {
+    let db = store.db();
+    let on_disk = Outside::open_in_use(&store.options().directory)?;
+    let pages = db.resident_pages()?.into_iter().map(|resident| {
+        let disk = on_disk.read_page(resident.page).ok();
+        let disk_lsn = disk.and_then(|bytes| page::page_lsn(&bytes));
+        json!({
+            "page": resident.page.0,
+            "page_lsn": resident.page_lsn.map(Lsn::get),
+            "disk_page_lsn": disk_lsn.map(Lsn::get),
+            "rec_lsn": resident.rec_lsn.map(Lsn::get),
+            "dirty": resident.rec_lsn.is_some(),
+            "fixed": resident.fixes,
+        })
+    });
+    let pages: Vec<Value> = pages.collect();
+    let table = db.transaction_table();
+    let transactions = table.iter().map(|(txn, entry)| {
+        json!({
+            "txn": txn.to_string(),
+            "state": format!("{:?}", entry.state),
+            "first_lsn": entry.first_lsn.map(Lsn::get),
+            "last_lsn": entry.last_lsn.map(Lsn::get),
+            "undo_next_lsn": entry.undo_next_lsn.map(Lsn::get),
+        })
+    });
+    let transactions: Vec<Value> = transactions.collect();
+    Ok(json!({ "frames": db.frames(), "pages": pages, "transaction_table": transactions }))
+}

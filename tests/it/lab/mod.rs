@@ -1,0 +1,6 @@
+//! The lab as its users have it: real processes, requests over TCP, SIGKILL.
+
+mod client;
+mod exercises;
+mod requests;
+mod under_fire;

@@ -1,0 +1,171 @@
+//! Requests that make no sense, and those that nobody may make.
+
+use assert_cmd::Command;
+use serde_json::json;
+
+use super::client::{Lab, ask, get, post, send, until};
+
+#[test]
+fn what_is_wrong_is_told_in_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    let long = "k".repeat(1025);
+    let huge = json!({ "key": "a", "value": "v".repeat(1024 * 1024) });
+    let cases = [
+        ("GET", "/kv/nothing".to_owned(), None, 404),
+        ("DELETE", "/kv/nothing".to_owned(), None, 404),
+        ("GET", "/nowhere".to_owned(), None, 404),
+        ("PUT", "/kv".to_owned(), None, 405),
+        ("GET", "/admin/crash".to_owned(), None, 405),
+        ("POST", "/kv".to_owned(), Some(json!({ "key": 1, "value": 1 })), 422),
+        ("POST", "/kv".to_owned(), Some(json!({ "key": "a" })), 422),
+        ("POST", "/kv".to_owned(), Some(json!({ "key": "a", "value": 1, "more": 2 })), 422),
+        ("POST", "/kv".to_owned(), Some(json!({ "key": "", "value": 1 })), 400),
+        ("POST", "/kv".to_owned(), Some(json!({ "key": long, "value": 1 })), 400),
+        ("POST", "/kv".to_owned(), Some(huge), 400),
+        (
+            "POST",
+            "/txn".to_owned(),
+            Some(json!({ "operations": [{ "op": "add", "key": "a" }] })),
+            422,
+        ),
+        ("GET", "/kv?limit=0".to_owned(), None, 400),
+        ("GET", "/kv?limit=many".to_owned(), None, 400),
+        ("GET", "/kv/%ff".to_owned(), None, 400),
+        ("GET", "/admin/log/0".to_owned(), None, 400),
+        ("GET", "/admin/log/3".to_owned(), None, 404),
+        ("GET", "/admin/log/999999999".to_owned(), None, 404),
+        ("POST", "/admin/flush".to_owned(), Some(json!({})), 409),
+    ];
+    for (method, path, body, status) in cases {
+        let (answered, told) = ask(store, method, &path, body.as_ref()).unwrap();
+        assert_eq!(answered, status, "{method} {path}: {told}");
+        assert!(
+            told["error"].as_str().is_some_and(|error| !error.is_empty()),
+            "{method} {path}: {told}"
+        );
+    }
+    let head = format!("POST /kv HTTP/1.1\r\nHost: {store}\r\nConnection: close\r\n");
+    let json = "Content-Type: application/json\r\n";
+    for (rest, status) in [
+        (format!("{json}Content-Length: 4\r\n\r\n{{bad"), 400),
+        ("Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}".to_owned(), 415),
+        (format!("{json}Content-Length: 9000000\r\n\r\n"), 413),
+    ] {
+        let (answered, told) = send(store, &format!("{head}{rest}")).unwrap();
+        assert!(answered == status && told["error"].is_string(), "{answered} {told}");
+    }
+    for path in ["/admin/checkpoint", "/admin/wal"] {
+        let method = if path.ends_with("wal") { "GET" } else { "POST" };
+        let (answered, told) = ask(lab.without_log, method, path, None).unwrap();
+        assert!((answered == 409) == (method == "POST"), "{answered} {told}");
+    }
+    assert_eq!(get(store, "/kv")["count"], 0);
+    assert_eq!(get(store, "/health")["healthy"], true);
+    lab.stop();
+}
+
+#[test]
+fn a_transaction_is_done_whole_or_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    let set = |key: &str, value: u32| json!({ "op": "set", "key": key, "value": value });
+    let done = post(
+        store,
+        "/txn",
+        &json!({ "operations": [set("a", 1), set("b", 2), { "op": "delete", "key": "a" }, { "op": "get", "key": "b" }] }),
+    );
+    assert_eq!(done["results"][3], json!({ "key": "b", "found": true, "value": 2 }));
+    let refused = json!({ "operations": [set("b", 3), set("", 4)] });
+    assert_eq!(ask(store, "POST", "/kv/batch", Some(&refused)).unwrap().0, 400);
+    assert_eq!(get(store, "/kv")["items"], json!([{ "key": "b", "value": 2 }]));
+    assert_eq!(get(store, "/admin/wal")["count"], 3, "what was undone is no entry");
+    lab.crash(store);
+    assert_eq!(get(store, "/kv")["items"], json!([{ "key": "b", "value": 2 }]));
+    for number in 0..25 {
+        post(store, "/kv", &json!({ "key": format!("é/{number:02}"), "value": number }));
+    }
+    let part = get(store, "/kv?from=c&limit=10");
+    assert_eq!(
+        (part["items"].as_array().unwrap().len(), &part["count"], &part["next"]),
+        (10, &json!(26), &json!("é/10"))
+    );
+    assert_eq!(get(store, "/kv/%C3%A9%2F07")["value"], 7);
+    lab.stop();
+}
+
+#[test]
+fn pages_of_others_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    let with = |headers: &str| {
+        send(
+            store,
+            &format!(
+                "POST /admin/crash HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"
+            ),
+        )
+    };
+    for headers in [
+        "Host: evil.example\r\n".to_owned(),
+        format!("Host: {store}\r\nOrigin: http://evil.example\r\n"),
+    ] {
+        assert_eq!(with(&headers).unwrap().0, 403, "{headers}");
+    }
+    assert_eq!(get(store, "/health")["healthy"], true);
+    lab.stop();
+}
+
+#[test]
+fn elsewhere_the_admin_calls_need_the_token() {
+    let told = Command::cargo_bin("aries")
+        .unwrap()
+        .args(["lab", "--listen", "0.0.0.0", "--port", "0"])
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("--token"));
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &["--listen", "0.0.0.0", "--token", "secret"]);
+    let mut store = lab.with_log;
+    store.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    assert_eq!(get(store, "/kv")["count"], 0);
+    assert_eq!(ask(store, "POST", "/admin/checkpoint", None).unwrap().0, 401);
+    let asked = "POST /admin/checkpoint HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer secret\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(send(store, asked).unwrap().0, 200);
+    lab.stop();
+}
+
+#[test]
+fn a_port_that_is_taken_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    if port == u16::MAX {
+        return; // There is no next one.
+    }
+    let told = Command::cargo_bin("aries")
+        .unwrap()
+        .args(["lab", "--port", &port.to_string()])
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&told.stderr);
+    assert!(error.contains(&format!("listening on 127.0.0.1:{port}")), "{error}");
+}
+
+/// A store would else hold its port, and its database, for ever.
+#[test]
+fn stores_stop_when_their_supervisor_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    post(store, "/kv", &json!({ "key": "a", "value": 1 }));
+    lab.kill_supervisor();
+    until("the store stops", || ask(store, "GET", "/health", None).is_none());
+    let lab = Lab::start(directory.path(), &[]);
+    assert_eq!(get(lab.with_log, "/kv/a")["value"], 1);
+    lab.stop();
+}

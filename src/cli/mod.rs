@@ -8,7 +8,6 @@
 mod control;
 mod crash;
 mod demo;
-mod event_json;
 #[cfg(feature = "lab")]
 mod lab;
 mod log;

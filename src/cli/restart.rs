@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::event_json::event_json;
 use super::output::{JsonList, Output, bold, lines, lsn, print, table};
 use super::progress::Waiting;
 use super::{Asked, DONE};
@@ -196,7 +195,7 @@ impl Telling {
         let entered = phase.filter(|_| phase != self.phase);
         self.phase = phase;
         match &mut self.list {
-            Some(list) => drop(list.item(&mut self.output, &event_json(event, phase))),
+            Some(list) => drop(list.item(&mut self.output, &event.to_json(phase))),
             None => self.tell_in_words(event, entered),
         }
     }

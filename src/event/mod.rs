@@ -16,6 +16,8 @@
 //! - an event has all its fields, also those that are nil.
 
 mod fields;
+#[cfg(feature = "cli")]
+mod json;
 mod paper;
 #[cfg(test)]
 mod tests;

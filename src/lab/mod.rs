@@ -9,6 +9,7 @@
 //!
 //! - [`Store`]: what a store does, without HTTP. [`entries`]: its log as a student reads it; `tape`: as the engine wrote it.
 //! - `http`: its calls, and who may make them. [`serve`] is the process of one store.
+//! - [`Recording`]: a script of the command language, run and recorded, event by event.
 //! - [`supervise`]: both of them, and whatever dies begins anew.
 //!
 //! Invariants:
@@ -22,6 +23,7 @@ mod entries;
 mod guard;
 mod handlers;
 mod http;
+mod recording;
 mod refusal;
 mod store;
 mod supervisor;
@@ -29,6 +31,7 @@ mod tape;
 
 pub use entries::Entry;
 pub use http::{Listening, serve};
+pub use recording::Recording;
 pub use refusal::Refusal;
 pub use store::{Operation, Store, StoreOptions};
 pub use supervisor::{Happened, Kept, Lab, TOKEN_VARIABLE, supervise};

@@ -148,6 +148,18 @@ impl Session {
         self.told_if(|_| true)
     }
 
+    /// What the engine did for the latest statement.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().clone()
+    }
+
+    /// The database, if it is open.
+    #[must_use]
+    pub fn database(&self) -> Option<&Db> {
+        self.running.as_ref().map(|running| &running.db)
+    }
+
     /// Whether the database is open.
     #[must_use]
     pub fn is_open(&self) -> bool {

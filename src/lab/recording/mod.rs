@@ -1,0 +1,236 @@
+//! A script that was run, event by event, with the state after each: what the lab's page steps through.
+//!
+//! Nothing is made up here: the script runs on the engine, on a simulated disk, and each step is an [`Event`] that the engine told.
+//! The state after an event follows from the events so far and from the records that they name ([`State`]); a test compares it, behind every
+//! statement of every golden script, with the tables that the engine itself has.
+//!
+//! ```text
+//!   script ── Session ──> events ──> steps: { event, state }        records, as the log has them
+//! ```
+
+mod state;
+
+use serde_json::{Value, json};
+
+pub use state::State;
+
+use crate::event::Event;
+use crate::ids::Lsn;
+use crate::record::{LogRecord, PlainNames, padded, what_it_does};
+use crate::script::{self, Block, Script, Session, Statement};
+
+/// A script is run so far, in events: nobody steps through more.
+const MOST_EVENTS: usize = 5_000;
+
+/// One step: something happened, and this is how things stand then.
+struct Step {
+    event: Value,
+    state: Value,
+}
+
+/// A run, as it is being recorded.
+#[derive(Default)]
+pub struct Recording {
+    statements: Vec<Value>,
+    steps: Vec<Step>,
+    records: Vec<(Lsn, Value)>,
+    state: State,
+}
+
+impl Recording {
+    /// Runs the script, as far as it goes, and gives all of it as JSON: `docs/lab.md` tells its shape.
+    #[must_use]
+    pub fn of(text: &str) -> Value {
+        let mut recording = Self::default();
+        let error = match script::text(1, text.as_bytes()).and_then(Script::parse) {
+            Ok(script) => recording.run(&script.blocks).err(),
+            Err(error) => Some(error.to_string()),
+        };
+        let steps = recording.steps.iter();
+        let (events, states): (Vec<_>, Vec<_>) =
+            steps.map(|step| (&step.event, &step.state)).unzip();
+        let records: Vec<&Value> = recording.records.iter().map(|(_, record)| record).collect();
+        json!({
+            "version": 1,
+            "script": text,
+            "error": error,
+            "statements": recording.statements,
+            "events": events,
+            "states": states,
+            "records": records,
+        })
+    }
+
+    fn run(&mut self, blocks: &[Block]) -> Result<(), String> {
+        let mut session = Session::simulated();
+        for statement in blocks.iter().flat_map(|block| &block.statements) {
+            let output = session.perform(statement);
+            self.statement(&session, statement, &output);
+            output?;
+            if self.steps.len() > MOST_EVENTS {
+                return Err(format!("more than {MOST_EVENTS} events: the rest is not run"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what a statement did.
+    fn statement(
+        &mut self,
+        session: &Session,
+        statement: &Statement,
+        output: &Result<String, String>,
+    ) {
+        let (first, mut phase) = (self.steps.len(), None);
+        let events = session.events();
+        for event in &events {
+            phase = event.phase().max(phase);
+            let record = self.read(session, event);
+            self.state.take_in(event, record.as_ref());
+            self.step(event.to_json(phase.filter(|_| is_restart(&events))));
+        }
+        if !session.is_open() && !self.state.is_down() && is_crash(statement) {
+            self.state.go_down();
+            let words = "the database is down: what was in memory only is gone";
+            self.step(json!({ "event": "down", "phase": null, "section": null, "words": words }));
+        }
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        self.statements.push(json!({
+            "line": statement.line,
+            "text": statement.text,
+            "output": lines(output.as_ref().unwrap_or_else(|error| error)),
+            "failed": output.is_err(),
+            "first_event": first,
+            "events": self.steps.len() - first,
+        }));
+    }
+
+    fn step(&mut self, event: Value) {
+        self.steps.push(Step { event, state: self.state.to_json() });
+    }
+
+    /// Notes the record that was appended, if one was; gives it.
+    fn read(&mut self, session: &Session, event: &Event) -> Option<state::Appended> {
+        let Event::Appended { lsn, .. } = event else { return None };
+        let read = session.database()?.read_log(*lsn).ok()?;
+        let (bytes, record) = (read.bytes(), read.record());
+        self.records.retain(|(known, _)| known < lsn); // What was lost in a crash is written over.
+        self.records.push((*lsn, record_json(*lsn, bytes, &record)));
+        Some(state::Appended::of(*lsn, bytes.len(), &record))
+    }
+}
+
+fn is_restart(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(event, Event::AnalysisBegan { .. }))
+}
+
+fn is_crash(statement: &Statement) -> bool {
+    matches!(
+        statement.command,
+        script::Command::Crash(_) | script::Command::Kill | script::Command::Close
+    )
+}
+
+fn record_json(lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) -> Value {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let link = record.link();
+    let undo_next = match record {
+        LogRecord::Compensation(clr) => clr.undo_next_lsn,
+        LogRecord::NestedTopActionEnd(end) => end.undo_next_lsn,
+        _ => None,
+    };
+    let pages: Vec<u64> = record.page_changes().map(|change| change.page.0).collect();
+    json!({
+        "lsn": lsn.get(),
+        "txn": link.map(|link| link.txn.to_string()),
+        "kind": record.name(),
+        "pages": pages,
+        "prev_lsn": link.and_then(|link| link.prev_lsn).map(Lsn::get),
+        "undo_next_lsn": undo_next.map(Lsn::get),
+        "bytes": padded(bytes.len()),
+        "words": what_it_does(record, &PlainNames),
+        "hex": hex,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::ids::{PageId, TxnId};
+    use crate::tables::TransactionEntry;
+
+    /// What the engine has must be what follows from the events.
+    fn compare(session: &Session, recording: &Recording, statement: &Statement) {
+        // An engine that has stopped in the middle of something told nothing of it.
+        let Some(db) = session.database().filter(|db| db.is_healthy()) else { return };
+        let dirty: BTreeMap<PageId, Lsn> = db.dirty_page_table().iter().collect();
+        assert_eq!(recording.state.dirty_pages(), &dirty, "{}: {}", statement.line, statement.text);
+        let logged = |(_, entry): &(TxnId, TransactionEntry)| entry.last_lsn.is_some();
+        let table = db.transaction_table();
+        let table = table.iter().map(|(txn, entry)| (txn, *entry)).filter(logged);
+        let (all, known) = (table.collect::<BTreeMap<_, _>>(), recording.state.transactions());
+        let tail = |entry: &TransactionEntry| (entry.state, entry.last_lsn, entry.undo_next_lsn);
+        let tails = |entries: &BTreeMap<TxnId, TransactionEntry>| {
+            entries.iter().map(|(txn, entry)| (*txn, tail(entry))).collect::<Vec<_>>()
+        };
+        assert_eq!(tails(known), tails(&all), "{}: {}", statement.line, statement.text);
+    }
+
+    #[test]
+    fn the_states_are_those_of_the_engine() {
+        let mut compared = 0;
+        for file in fs::read_dir("tests/scripts").unwrap() {
+            let path = file.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let script = Script::parse(&text).unwrap();
+            let (mut session, mut recording) = (Session::simulated(), Recording::default());
+            for statement in script.blocks.iter().flat_map(|block| &block.statements) {
+                let output = session.perform(statement);
+                recording.statement(&session, statement, &output);
+                println!("{} {}", path.display(), statement.text);
+                compare(&session, &recording, statement);
+                compared += 1;
+            }
+        }
+        assert!(compared > 300, "{compared} statements");
+    }
+
+    #[test]
+    fn a_recording_tells_all_steps() {
+        let told = Recording::of(
+            "fill pages=2 records=1\nT1: begin\nT1: update P1\nforce\ncrash\nrestart\n",
+        );
+        assert_eq!(told["error"], Value::Null);
+        let count = |name: &str| told[name].as_array().unwrap().len();
+        assert_eq!(count("events"), count("states"));
+        let steps: u64 = told["statements"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["events"].as_u64().unwrap())
+            .sum();
+        assert_eq!(steps as usize, count("events"));
+        let events = told["events"].as_array().unwrap();
+        let undone = events.iter().find(|event| event["event"] == "undone").unwrap();
+        assert_eq!((&undone["phase"], &undone["section"]), (&json!("undo"), &json!("6.3")));
+        let records = told["records"].as_array().unwrap();
+        assert!(
+            records.iter().any(
+                |record| record["lsn"] == undone["clr_lsn"] && record["kind"] == "Compensation"
+            )
+        );
+        assert!(records.is_sorted_by_key(|record| record["lsn"].as_u64()));
+    }
+
+    #[test]
+    fn what_cannot_be_run_says_so() {
+        assert!(Recording::of("nonsense here")["error"].as_str().unwrap().contains("line 1"));
+        let told = Recording::of("fill pages=1 records=1\nT1: begin\nT1: update P99\n");
+        assert!(told["error"].is_string());
+        assert_eq!(told["statements"].as_array().unwrap().len(), 3);
+    }
+}

@@ -12,9 +12,9 @@ use crate::lab::{
 
 const EXAMPLES: &str = "\
 Examples:
-  aries lab                                   stores at ports 8001 (with the log) and 8002 (without)
+  aries lab                                   page at http://localhost:8000, stores at ports 8001 (with the log) and 8002
   aries lab --dir lesson                      keeps what they hold in ./lesson
-  aries lab --port 9001                       ports 9001 and 9002
+  aries lab --port 9000                       ports 9000 to 9002
   aries lab --listen 0.0.0.0 --token SECRET   for others, too; the admin calls need the token
 
 Then, in another terminal:
@@ -25,15 +25,15 @@ Then, in another terminal:
 docs/labs/ has the exercises. Ends with Ctrl-C. Exit code 0 then, 1 if a store cannot be kept running.
 ";
 
-/// Runs two key-value stores over HTTP, one with the log and one without, and starts them again when they are crashed.
+/// Runs two key-value stores over HTTP, one with the log and one without, and a page to watch and crash them.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Keep the databases in this directory; without it in a new one, which is removed in the end
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
-    /// Port of the store with the log; the one without has the next. 0: any two that are free
-    #[arg(long, default_value_t = 8001)]
+    /// Port of the page; the stores have the next two. 0: any that are free
+    #[arg(long, default_value_t = 8000)]
     port: u16,
     /// The address to listen at
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
@@ -76,28 +76,35 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         address: SocketAddr::new(arguments.listen, port),
         directory: directory.join(name),
     };
-    let second = match arguments.port {
-        0 => 0,
+    let port = |more| match arguments.port {
+        0 => Ok(0),
         port => port
-            .checked_add(1)
-            .ok_or_else(|| WrongUsage("the second store needs the next port".into()))?,
+            .checked_add(more)
+            .ok_or_else(|| WrongUsage("the stores need the next two ports".into())),
     };
     let lab = Lab {
         program: std::env::current_exe()?,
         arguments: vec!["--checkpoint-every".into(), arguments.checkpoint_every.to_string()],
         token: arguments.token.clone(),
-        stores: vec![kept(true, "with-log", arguments.port), kept(false, "without-log", second)],
+        page: SocketAddr::new(arguments.listen, arguments.port),
+        stores: vec![kept(true, "with-log", port(1)?), kept(false, "without-log", port(2)?)],
     };
     supervise(&lab, &tell)?;
     Ok(DONE)
 }
 
-fn tell(store: &Kept, happened: Happened) {
-    let name = if store.with_log { "with the log" } else { "without a log" };
+fn name(store: &Kept) -> &'static str {
+    if store.with_log { "with the log" } else { "without a log" }
+}
+
+fn tell(happened: &Happened) {
     match happened {
-        Happened::Ready(address, words) => println!("store {name:<13}  http://{address}  {words}"),
-        Happened::Died(status) => {
-            println!("store {name:<13}  died ({status}); it is started again")
+        Happened::PageServed(address) => println!("page                 http://{address}"),
+        Happened::Ready(store, words) => {
+            println!("store {:<13}  http://{}  {words}", name(store), store.address);
+        }
+        Happened::Died(store, status) => {
+            println!("store {:<13}  died ({status}); it is started again", name(store));
         }
     }
 }
@@ -117,7 +124,7 @@ pub fn store(arguments: &StoreArguments) -> anyhow::Result<u8> {
         token: std::env::var(TOKEN_VARIABLE).ok(),
         until_input_ends: true,
     };
-    serve(options, &listening, |address, store| println!("{address} {}", found(store)))?;
+    serve(options, &listening, |store| println!("{}", found(store)))?;
     Ok(DONE)
 }
 

@@ -22,7 +22,7 @@ type Of = State<Arc<Store>>;
 /// A request's body, or why it is none.
 #[derive(FromRequest)]
 #[from_request(via(Json), rejection(Refusal))]
-pub struct Body<T>(T);
+pub struct Body<T>(pub T);
 
 /// What stands behind the question mark.
 #[derive(FromRequestParts)]

@@ -33,21 +33,21 @@ pub struct Listening {
 }
 
 /// Opens a store and answers requests until it is told to stop: by SIGINT, by SIGTERM, or, if asked for, by the end of standard input. Then it is closed
-/// cleanly. `announce` is told the address as soon as requests are answered.
+/// cleanly. `announce` is called as soon as requests are answered.
 ///
 /// # Errors
 /// Those of listening and of opening the store.
 pub fn serve(
     options: StoreOptions,
     listening: &Listening,
-    announce: impl FnOnce(SocketAddr, &Store),
+    announce: impl FnOnce(&Store),
 ) -> anyhow::Result<()> {
     let guard = Guard::new(listening.address, listening.token.as_deref());
     let guard = guard.map_err(crate::error::Error::InvalidInput)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let listener = runtime.block_on(listen(listening.address))?;
     let store = Arc::new(Store::open(options)?);
-    announce(listener.local_addr()?, &store);
+    announce(&store);
     let router = router(&store, guard);
     let until_input_ends = listening.until_input_ends;
     runtime.block_on(async {

@@ -1,8 +1,9 @@
 //! The lab: key-value stores over HTTP, one with a log and one without, which are crashed for real.
 //!
 //! ```text
-//!   aries lab ── supervisor ──┬── process: store with the log        port 8001   ┐
-//!                             └── process: store without a log       port 8002   ┘ started again when they die
+//!   aries lab ──┬─ site: the page, and scripts that are run              port 8000
+//!               └─ supervisor ─┬── process: store with the log        port 8001   ┐
+//!                              └── process: store without a log       port 8002   ┘ started again when they die
 //!
 //!   request → http (tokio, axum) → a blocking thread → Store → Db
 //! ```
@@ -25,13 +26,14 @@ mod handlers;
 mod http;
 mod recording;
 mod refusal;
+mod site;
 mod store;
 mod supervisor;
 mod tape;
 
 pub use entries::Entry;
 pub use http::{Listening, serve};
-pub use recording::Recording;
+pub use recording::{CrashAt, Recording};
 pub use refusal::Refusal;
 pub use store::{Operation, Store, StoreOptions};
 pub use supervisor::{Happened, Kept, Lab, TOKEN_VARIABLE, supervise};

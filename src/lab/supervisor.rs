@@ -19,7 +19,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 
-use super::http::stopped;
+use super::guard::Guard;
+use super::http::{listen, stopped};
+use super::site::{self, Shown};
 
 /// A store that died is started again after so long.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,7 +38,7 @@ pub const TOKEN_VARIABLE: &str = "ARIES_LAB_TOKEN";
 pub struct Kept {
     /// Whether it keeps a log.
     pub with_log: bool,
-    /// Where it listens; port 0 is any, and the same one ever after.
+    /// Where it listens; port 0 is any that is free, and the same one ever after.
     pub address: SocketAddr,
     /// The directory of its database.
     pub directory: PathBuf,
@@ -51,31 +53,50 @@ pub struct Lab {
     pub arguments: Vec<String>,
     /// What their admin calls need.
     pub token: Option<String>,
+    /// Where the page is; port 0 is any.
+    pub page: SocketAddr,
     /// The stores.
     pub stores: Vec<Kept>,
 }
 
-/// What happens to a store.
+/// What happens.
 #[derive(Clone, Debug)]
 pub enum Happened {
-    /// It answers requests there. With the words in which it says what it found.
-    Ready(SocketAddr, String),
-    /// It died, so.
-    Died(ExitStatus),
+    /// The page is there.
+    PageServed(SocketAddr),
+    /// A store answers requests. With the words in which it says what it found.
+    Ready(Kept, String),
+    /// A store died, so.
+    Died(Kept, ExitStatus),
 }
 
-/// Keeps all stores running until the process is told to stop; then stops them.
+/// Serves the page, and keeps all stores running until the process is told to stop; then stops them.
 ///
 /// # Errors
 /// When a store cannot be started, or dies again and again before it answers anything.
-pub fn supervise(lab: &Lab, tell: &(impl Fn(&Kept, Happened) + Sync)) -> anyhow::Result<()> {
+pub fn supervise(lab: &Lab, tell: &(impl Fn(&Happened) + Sync)) -> anyhow::Result<()> {
+    let mut stores = lab.stores.clone();
+    for store in &mut stores {
+        store.address = with_port(store.address)?;
+    }
+    let guard = Guard::new(lab.page, lab.token.as_deref());
+    let guard = guard.map_err(crate::error::Error::InvalidInput)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stopped = stopped(false)?;
+        let listener = listen(lab.page).await?;
+        tell(&Happened::PageServed(listener.local_addr()?));
+        let shown = |store: &Kept| Shown {
+            with_log: store.with_log,
+            url: format!("http://{}", store.address),
+        };
+        let shown: Vec<Shown> = stores.iter().map(shown).collect();
+        let page = axum::serve(listener, site::router(&shown, guard));
+        let page = tokio::spawn(page.into_future());
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut kept = Vec::new();
-        for store in &lab.stores {
-            kept.push(Box::pin(keep(lab, store.clone(), tell, stopping.clone())));
+        for store in stores {
+            kept.push(Box::pin(keep(lab, store, tell, stopping.clone())));
         }
         let all = all(kept);
         tokio::pin!(stopped, all);
@@ -85,8 +106,17 @@ pub fn supervise(lab: &Lab, tell: &(impl Fn(&Kept, Happened) + Sync)) -> anyhow:
                 all.await
             }
             ended = &mut all => ended,
+            ended = page => Ok(ended??),
         }
     })
+}
+
+/// The address with a port: one that is free now, if it has none.
+fn with_port(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    match address.port() {
+        0 => Ok(std::net::TcpListener::bind(address)?.local_addr()?),
+        _ => Ok(address),
+    }
 }
 
 /// Waits for all, or for the first that fails.
@@ -112,8 +142,8 @@ async fn all(futures: Vec<impl Future<Output = anyhow::Result<()>> + Unpin>) -> 
 
 async fn keep(
     lab: &Lab,
-    mut store: Kept,
-    tell: &impl Fn(&Kept, Happened),
+    store: Kept,
+    tell: &impl Fn(&Happened),
     mut stopping: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut in_vain = 0;
@@ -124,9 +154,9 @@ async fn keep(
             ready = announced(&mut child) => ready,
             _ = stopping.changed() => return stop(child, input).await,
         };
-        if let Some((address, words)) = ready {
-            (store.address, in_vain) = (address, 0);
-            tell(&store, Happened::Ready(address, words));
+        if let Some(words) = ready {
+            in_vain = 0;
+            tell(&Happened::Ready(store.clone(), words));
         } else {
             in_vain += 1;
         }
@@ -137,7 +167,7 @@ async fn keep(
         if in_vain == MOST_STARTS_IN_VAIN {
             bail!("the store at {} does not start: {status}", store.address);
         }
-        tell(&store, Happened::Died(status));
+        tell(&Happened::Died(store.clone(), status));
         sleep(PAUSE).await;
     }
 }
@@ -155,12 +185,10 @@ fn start(lab: &Lab, store: &Kept) -> anyhow::Result<Child> {
     command.spawn().with_context(|| format!("starting {}", lab.program.display()))
 }
 
-/// What a store says when it answers requests: its address, and some words. `None` if it ends before.
-async fn announced(child: &mut Child) -> Option<(SocketAddr, String)> {
+/// What a store says when it answers requests. `None` if it ends before.
+async fn announced(child: &mut Child) -> Option<String> {
     let output = child.stdout.take()?;
-    let line = BufReader::new(output).lines().next_line().await.ok()??;
-    let (address, words) = line.split_once(' ')?;
-    Some((address.parse().ok()?, words.to_owned()))
+    BufReader::new(output).lines().next_line().await.ok()?
 }
 
 async fn stop(mut child: Child, input: Option<ChildStdin>) -> anyhow::Result<()> {

@@ -34,16 +34,28 @@ pub struct Recording {
     statements: Vec<Value>,
     steps: Vec<Step>,
     records: Vec<(Lsn, Value)>,
+    /// Where power could fail: behind each statement that did something.
+    crash_points: Vec<Value>,
     state: State,
 }
 
+/// Where power is to fail.
+#[derive(Clone, Debug)]
+pub struct CrashAt {
+    /// Behind the statement to which this event belongs.
+    pub event: usize,
+    /// What the disk keeps of what was not synced, in the words of the statement `crash`.
+    pub keep: String,
+}
+
 impl Recording {
-    /// Runs the script, as far as it goes, and gives all of it as JSON: `docs/lab.md` tells its shape.
+    /// Runs the script, as far as it goes, and gives all of it as JSON: `docs/lab.md` tells its shape. With a crash the script ends
+    /// behind the statement to which that event belongs; then power fails, and the database restarts.
     #[must_use]
-    pub fn of(text: &str) -> Value {
+    pub fn of(text: &str, crash: Option<&CrashAt>) -> Value {
         let mut recording = Self::default();
         let error = match script::text(1, text.as_bytes()).and_then(Script::parse) {
-            Ok(script) => recording.run(&script.blocks).err(),
+            Ok(script) => recording.run(&script.blocks, crash).err(),
             Err(error) => Some(error.to_string()),
         };
         let steps = recording.steps.iter();
@@ -58,18 +70,34 @@ impl Recording {
             "events": events,
             "states": states,
             "records": records,
+            "crash_points": recording.crash_points,
         })
     }
 
-    fn run(&mut self, blocks: &[Block]) -> Result<(), String> {
+    fn run(&mut self, blocks: &[Block], crash: Option<&CrashAt>) -> Result<(), String> {
         let mut session = Session::simulated();
         for statement in blocks.iter().flat_map(|block| &block.statements) {
             let output = session.perform(statement);
             self.statement(&session, statement, &output);
             output?;
+            if let Some(crash) = crash.filter(|crash| self.steps.len() > crash.event) {
+                return self.crash(&mut session, statement.line, crash);
+            }
             if self.steps.len() > MOST_EVENTS {
                 return Err(format!("more than {MOST_EVENTS} events: the rest is not run"));
             }
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, session: &mut Session, line: usize, crash: &CrashAt) -> Result<(), String> {
+        for text in [format!("crash {}", crash.keep), "restart explain".to_owned()] {
+            let statement =
+                Statement::parse_line(line, &text).map_err(|error| error.to_string())?;
+            let Some(statement) = statement else { continue };
+            let output = session.perform(&statement);
+            self.statement(session, &statement, &output);
+            output?;
         }
         Ok(())
     }
@@ -83,6 +111,7 @@ impl Recording {
     ) {
         let (first, mut phase) = (self.steps.len(), None);
         let events = session.events();
+        self.note_log(session, &events);
         for event in &events {
             phase = event.phase().max(phase);
             let record = self.read(session, event);
@@ -93,6 +122,10 @@ impl Recording {
             self.state.go_down();
             let words = "the database is down: what was in memory only is gone";
             self.step(json!({ "event": "down", "phase": null, "section": null, "words": words }));
+        }
+        if session.is_open() && self.steps.len() > first {
+            let words = format!("behind line {}: {}", statement.line, statement.text.trim());
+            self.crash_points.push(json!({ "event": self.steps.len() - 1, "words": words }));
         }
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         self.statements.push(json!({
@@ -109,13 +142,34 @@ impl Recording {
         self.steps.push(Step { event, state: self.state.to_json() });
     }
 
+    /// Notes what a restart found in the log and nobody had appended here: records that the script wrote by hand.
+    fn note_log(&mut self, session: &Session, events: &[Event]) {
+        let from = events.iter().find_map(|event| match event {
+            Event::AnalysisBegan { from } => Some(*from),
+            _ => None,
+        });
+        let (Some(mut lsn), Some(db)) = (from, session.database()) else { return };
+        while let Ok(read) = db.read_log(lsn) {
+            self.note(lsn, read.bytes(), &read.record());
+            let Some(next) = lsn.checked_add(padded(read.bytes().len()) as u64) else { return };
+            lsn = next;
+        }
+    }
+
+    /// Notes a record, in place of those that stood there before a crash and were lost.
+    fn note(&mut self, lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) {
+        let end = lsn.get() + bytes.len() as u64;
+        self.records.retain(|(known, _)| *known < lsn || known.get() >= end);
+        let at = self.records.partition_point(|(known, _)| *known < lsn);
+        self.records.insert(at, (lsn, record_json(lsn, bytes, record)));
+    }
+
     /// Notes the record that was appended, if one was; gives it.
     fn read(&mut self, session: &Session, event: &Event) -> Option<state::Appended> {
         let Event::Appended { lsn, .. } = event else { return None };
         let read = session.database()?.read_log(*lsn).ok()?;
         let (bytes, record) = (read.bytes(), read.record());
-        self.records.retain(|(known, _)| known < lsn); // What was lost in a crash is written over.
-        self.records.push((*lsn, record_json(*lsn, bytes, &record)));
+        self.note(*lsn, bytes, &record);
         Some(state::Appended::of(*lsn, bytes.len(), &record))
     }
 }
@@ -168,11 +222,11 @@ mod tests {
         // An engine that has stopped in the middle of something told nothing of it.
         let Some(db) = session.database().filter(|db| db.is_healthy()) else { return };
         let dirty: BTreeMap<PageId, Lsn> = db.dirty_page_table().iter().collect();
-        assert_eq!(recording.state.dirty_pages(), &dirty, "{}: {}", statement.line, statement.text);
+        assert_eq!(recording.state.dirty_pages, dirty, "{}: {}", statement.line, statement.text);
         let logged = |(_, entry): &(TxnId, TransactionEntry)| entry.last_lsn.is_some();
         let table = db.transaction_table();
         let table = table.iter().map(|(txn, entry)| (txn, *entry)).filter(logged);
-        let (all, known) = (table.collect::<BTreeMap<_, _>>(), recording.state.transactions());
+        let (all, known) = (table.collect::<BTreeMap<_, _>>(), &recording.state.transactions);
         let tail = |entry: &TransactionEntry| (entry.state, entry.last_lsn, entry.undo_next_lsn);
         let tails = |entries: &BTreeMap<TxnId, TransactionEntry>| {
             entries.iter().map(|(txn, entry)| (*txn, tail(entry))).collect::<Vec<_>>()
@@ -203,6 +257,7 @@ mod tests {
     fn a_recording_tells_all_steps() {
         let told = Recording::of(
             "fill pages=2 records=1\nT1: begin\nT1: update P1\nforce\ncrash\nrestart\n",
+            None,
         );
         assert_eq!(told["error"], Value::Null);
         let count = |name: &str| told[name].as_array().unwrap().len();
@@ -228,8 +283,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_says_so() {
-        assert!(Recording::of("nonsense here")["error"].as_str().unwrap().contains("line 1"));
-        let told = Recording::of("fill pages=1 records=1\nT1: begin\nT1: update P99\n");
+        assert!(Recording::of("nonsense here", None)["error"].as_str().unwrap().contains("line 1"));
+        let told = Recording::of("fill pages=1 records=1\nT1: begin\nT1: update P99\n", None);
         assert!(told["error"].is_string());
         assert_eq!(told["statements"].as_array().unwrap().len(), 3);
     }

@@ -72,8 +72,8 @@ pub struct State {
     master: Option<Lsn>,
     redo: Option<Lsn>,
     pages: BTreeMap<PageId, PageAt>,
-    dirty_pages: BTreeMap<PageId, Lsn>,
-    transactions: BTreeMap<TxnId, TransactionEntry>,
+    pub(super) dirty_pages: BTreeMap<PageId, Lsn>,
+    pub(super) transactions: BTreeMap<TxnId, TransactionEntry>,
     is_down: bool,
 }
 
@@ -81,16 +81,6 @@ impl State {
     /// Whether there is no process.
     pub fn is_down(&self) -> bool {
         self.is_down
-    }
-
-    /// The pages that are dirty, with their recLSN.
-    pub fn dirty_pages(&self) -> &BTreeMap<PageId, Lsn> {
-        &self.dirty_pages
-    }
-
-    /// The transaction table.
-    pub fn transactions(&self) -> &BTreeMap<TxnId, TransactionEntry> {
-        &self.transactions
     }
 
     /// The process is gone, and with it what was in memory.

@@ -17,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Lab {
     program: Child,
     lines: Receiver<String>,
+    pub page: SocketAddr,
     pub with_log: SocketAddr,
     pub without_log: SocketAddr,
 }
@@ -35,14 +36,19 @@ impl Lab {
         thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| send.send(line))
         });
-        let mut addresses = [None, None];
+        let (mut page, mut addresses) = (None, [None, None]);
         while addresses.contains(&None) {
             let line = lines.recv_timeout(PATIENCE).unwrap();
-            let without = usize::from(line.contains("without a log"));
-            addresses[without] = address_in(&line);
+            if line.starts_with("page") {
+                page = address_in(&line);
+            } else if line.starts_with("store") {
+                let without = usize::from(line.contains("without a log"));
+                addresses[without] = address_in(&line);
+            }
         }
         let [with_log, without_log] = addresses.map(Option::unwrap);
-        Self { program, lines, with_log, without_log }
+        let page = page.unwrap(); // It comes first.
+        Self { program, lines, page, with_log, without_log }
     }
 
     /// Waits until the supervisor says this; gives the line.

@@ -2,5 +2,6 @@
 
 mod client;
 mod exercises;
+mod page;
 mod requests;
 mod under_fire;

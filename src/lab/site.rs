@@ -1,0 +1,214 @@
+//! The lab's page, and what runs behind it: the files are in the program, and need nothing from anywhere else.
+//!
+//! A script that is run here runs on a simulated disk of its own, on a thread that may wait.
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::guard::{Guard, guarded};
+use super::handlers::Body;
+use super::{CrashAt, Recording, Refusal};
+use crate::sync::Arc;
+
+/// A script may be as long, in bytes.
+const MOST_SCRIPT_BYTES: usize = 64 * 1024;
+/// So many scripts run at once; others wait.
+const SCRIPTS_AT_ONCE: usize = 2;
+
+/// What the page may load: itself, and what the stores say.
+const POLICY: &str =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src *; img-src 'self' data:";
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("page/", $name)))),*]
+    };
+}
+
+const FILES: &[(&str, &str)] = files!(
+    "index.html",
+    "style.css",
+    "acknowledged.js",
+    "api.js",
+    "app.js",
+    "crash-report.js",
+    "curves.js",
+    "dom.js",
+    "explain.js",
+    "live-log.js",
+    "one-file.js",
+    "pages.js",
+    "player.js",
+    "record-card.js",
+    "replay.js",
+    "run.js",
+    "scenarios.js",
+    "share.js",
+    "standalone.js",
+    "store.js",
+    "stores-view.js",
+    "tape.js",
+    "terms.js",
+);
+
+macro_rules! scenarios {
+    ($($name:literal: $title:literal),* $(,)?) => {
+        &[$(($name, $title, include_str!(concat!("../../tests/scripts/", $name, ".script")))),*]
+    };
+}
+
+/// Scripts to begin with: name, title, text.
+const SCENARIOS: &[(&str, &str, &str)] = scenarios!(
+    "restart_one_loser": "A winner and a loser",
+    "restart_three": "Three transactions, one crash",
+    "redo_exactly": "Redo applies exactly what a page lacks",
+    "no_selective_redo": "The losers' changes are repeated, too",
+    "undo_order": "Undo goes backwards through all losers at once",
+    "undo_skips_compensated": "What is undone already is not undone again",
+    "crash_in_each_phase": "Crashes inside restart",
+    "fuzzy_checkpoint_snapshot": "A fuzzy checkpoint",
+    "nested_top_action_kept": "A nested top action stays",
+    "torn_page": "A torn page",
+    "prepared_in_doubt": "In doubt across a crash",
+    "restart_after_split": "A leaf is split, then the crash",
+);
+
+/// What the page's server knows.
+#[derive(Clone)]
+struct Site {
+    stores: Value,
+    running: Arc<Semaphore>,
+}
+
+/// A store, as the page is told of it.
+pub struct Shown {
+    /// Whether it keeps a log.
+    pub with_log: bool,
+    /// Where it is.
+    pub url: String,
+}
+
+/// All calls of the page's server.
+pub fn router(stores: &[Shown], guard: Guard) -> Router {
+    let stores = stores.iter().map(|store| {
+        let name = if store.with_log { "with the log" } else { "without a log" };
+        json!({ "name": name, "url": store.url, "log": store.with_log })
+    });
+    let stores =
+        json!({ "version": env!("CARGO_PKG_VERSION"), "stores": stores.collect::<Vec<_>>() });
+    let site = Site { stores, running: Arc::new(Semaphore::new(SCRIPTS_AT_ONCE)) };
+    Router::new()
+        .route("/lab/config", get(|State(site): State<Site>| async { Json(site.stores) }))
+        .route("/lab/scenarios", get(scenarios))
+        .route("/lab/run", post(run).layer(DefaultBodyLimit::max(2 * MOST_SCRIPT_BYTES)))
+        .fallback(get(file))
+        .layer(from_fn_with_state(guard, guarded))
+        .with_state(site)
+}
+
+/// Whatever else is asked for: a file of the page, if it is one.
+async fn file(uri: Uri) -> Response {
+    let name = match uri.path().trim_start_matches('/') {
+        "" => "index.html",
+        name => name,
+    };
+    let Some((_, text)) = FILES.iter().find(|(file, _)| *file == name) else {
+        let message = format!("there is nothing at {}", uri.path());
+        return Refusal::new(StatusCode::NOT_FOUND, message).into_response();
+    };
+    let kind = match name.rsplit('.').next() {
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        _ => "text/html; charset=utf-8",
+    };
+    let headers = [
+        (CONTENT_TYPE, kind),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, *text).into_response()
+}
+
+async fn scenarios() -> Json<Value> {
+    let all = SCENARIOS.iter();
+    let all = all.map(|(name, title, text)| json!({ "name": name, "title": title, "text": text }));
+    Json(all.collect())
+}
+
+/// What `POST /lab/run` holds.
+#[derive(Deserialize)]
+struct Asked {
+    script: String,
+    /// The event behind whose statement power fails; without it the script is run to its end.
+    crash_at: Option<usize>,
+    /// What the disk then keeps of what was not synced: `none`, `all` or `random:SEED`.
+    survivors: Option<String>,
+}
+
+/// The same in the words of the command language.
+fn crash_at(asked: &Asked) -> Result<Option<CrashAt>, Refusal> {
+    let Some(event) = asked.crash_at else { return Ok(None) };
+    let keep = match asked.survivors.as_deref().unwrap_or("none") {
+        kind @ ("none" | "all") => format!("keep={kind}"),
+        other => match other.strip_prefix("random:").and_then(|seed| seed.parse::<u64>().ok()) {
+            Some(seed) => format!("keep=random seed={seed}"),
+            None => return Err(Refusal::bad_request("survivors are none, all or random:SEED")),
+        },
+    };
+    Ok(Some(CrashAt { event, keep }))
+}
+
+async fn run(State(site): State<Site>, Body(asked): Body<Asked>) -> Result<Json<Value>, Refusal> {
+    if asked.script.len() > MOST_SCRIPT_BYTES {
+        let message =
+            format!("a script of {} bytes: {MOST_SCRIPT_BYTES} at most", asked.script.len());
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    }
+    let crash = crash_at(&asked)?;
+    let _turn = site.running.acquire_owned().await;
+    let recorded =
+        tokio::task::spawn_blocking(move || Recording::of(&asked.script, crash.as_ref()));
+    let recorded = recorded.await;
+    let failed = |error: tokio::task::JoinError| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    recorded.map(Json).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_runs_to_its_end() {
+        for (name, _, text) in SCENARIOS {
+            let recorded = Recording::of(text, None);
+            assert_eq!(recorded["error"], Value::Null, "{name}");
+        }
+    }
+
+    /// The page loads what its files import, and nothing else.
+    #[test]
+    fn all_files_of_the_page_are_served() {
+        for (file, text) in FILES {
+            let imports = text.lines().filter(|line| line.starts_with("import "));
+            for import in imports.filter_map(|line| line.split('"').nth(1)) {
+                let name = import.trim_start_matches("./");
+                assert!(FILES.iter().any(|(file, _)| *file == name), "{file} imports {import}");
+            }
+            let without_names = text.replace("http://www.w3.org/", ""); // Names of XML, which nobody fetches.
+            assert!(!without_names.contains("://"), "{file} leads elsewhere");
+        }
+    }
+}

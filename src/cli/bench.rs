@@ -11,9 +11,9 @@ pub use loss::{Putter, put};
 
 const EXAMPLES: &str = "\
 Examples:
-  aries bench sync                            what a force costs here, and what each strategy makes of it
-  aries bench loss                            what a kill loses, with a log and without, flushed and not
-  aries bench loss --million                  the same after a million puts, timed
+  aries bench sync              what a force costs, and what becomes of it
+  aries bench loss              what a kill loses: log on and off, flushed or not
+  aries bench loss --million    the same after a million puts, timed
 
 Exit code 0 if all is as it must be, 1 if something is lost or fails, 2 for wrong usage.
 ";

@@ -25,6 +25,9 @@
 //! - the time of a transaction is that from its begin until it may be acknowledged. For a deferred commit
 //!   this is when its ticket was waited for.
 //!
+//! Whoever comes back from the disk needs a processor: on a machine that is busy otherwise a force takes as long as the scheduler
+//! lets it wait, and forces come out slower than the disk is ([`Report::load_before`]).
+//!
 //! In the background the engine forces deferred commits too, as it does for everybody who uses it with the
 //! options it has by default.
 
@@ -106,6 +109,8 @@ pub struct Line {
 pub struct Report {
     /// Whether the directory was in memory, where a force does nothing.
     pub in_memory: bool,
+    /// How many threads of other programs ran or wanted to, in the minute before; if the system tells.
+    pub load_before: Option<f64>,
     /// How long each way was measured, in all rounds together.
     pub time: Duration,
     /// One for each [`Way`].
@@ -145,11 +150,18 @@ pub fn run(
     told: &mut dyn FnMut(usize, &Line),
 ) -> Result<Report, Error> {
     let place = Place::make(within)?;
+    let load_before = load();
     let rounds = u32::try_from(ROUNDS).expect("a few");
     let lines = measure(place.path(), time / rounds, told)?;
-    let report = Report { in_memory: place.is_in_memory(), time, lines };
+    let report = Report { in_memory: place.is_in_memory(), load_before, time, lines };
     place.remove()?;
     Ok(report)
+}
+
+/// The load of the last minute.
+fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 fn measure(
@@ -203,7 +215,7 @@ mod tests {
             line(Way::Raw(Raw::Fdatasync), [100.0, 10.0, 1000.0]),
             line(Way::Engine(Strategy::Buffered), [200.0, 20.0, 9000.0]),
         ];
-        let report = Report { in_memory: false, time: Duration::ZERO, lines };
+        let report = Report { in_memory: false, load_before: None, time: Duration::ZERO, lines };
         let [raw, buffered] = &report.lines[..] else { panic!("two") };
         assert_eq!((buffered.rate(), report.ratio(buffered)), (200.0, 2.0));
         assert_eq!((raw.rate(), report.ratio(raw)), (100.0, 1.0));

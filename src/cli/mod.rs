@@ -5,6 +5,7 @@
 //! - `--json` on every command that reports: one whole object on standard output, or nothing where there is
 //!   nothing to report. Whatever fails, never half of one.
 
+mod bench;
 mod control;
 mod crash;
 mod demo;
@@ -57,6 +58,8 @@ Begin with:
                         what a restart would do, and why
   aries log DIR         its log, record by record
   aries verify DIR      whether all of it is sound
+  aries bench sync      what a force costs on this disk, and what group commit makes of it
+  aries bench loss      what a killed process loses: with a log and without, flushed and not
   aries crash           a minute of crashes at every point, in every way: nothing may be lost")]
 struct Program {
     #[command(subcommand)]
@@ -65,6 +68,7 @@ struct Program {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Arguments),
     Control(control::Arguments),
     Crash(crash::Arguments),
     Demo(demo::Arguments),
@@ -97,6 +101,9 @@ enum Command {
         #[arg(value_parser = disk_kind)]
         disk: DiskKind,
     },
+    /// Who puts keys for `bench loss`, in the process that is killed.
+    #[command(hide = true)]
+    BenchPutter(bench::Putter),
 }
 
 // What most commands are asked. (A doc comment here would replace those of the commands.)
@@ -142,6 +149,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match program.command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Control(arguments) => control::run(&arguments),
         Command::Crash(arguments) => crash::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
@@ -167,6 +175,7 @@ pub fn main() -> ExitCode {
         Command::DemoClients { directory, disk } => {
             crate::demo::serve(&directory, disk).map(|()| DONE).map_err(Into::into)
         }
+        Command::BenchPutter(putter) => bench::put(&putter),
     };
     done.unwrap_or_else(|error| {
         eprintln!("aries: {error}");
@@ -191,7 +200,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(error) => error.is_wrong_usage(),
         None => {
             let demo = error.downcast_ref::<crate::demo::Error>();
-            error.is::<WrongUsage>() || demo.is_some_and(crate::demo::Error::is_wrong_usage)
+            let bench = error.downcast_ref::<crate::bench::Error>();
+            error.is::<WrongUsage>()
+                || demo.is_some_and(crate::demo::Error::is_wrong_usage)
+                || bench.is_some_and(crate::bench::Error::is_wrong_usage)
         }
     };
     if wrong_usage { WRONG_USAGE } else { SOMETHING_WRONG }

@@ -3,6 +3,8 @@
 
 mod bad_disks;
 mod bad_input;
+#[cfg(feature = "cli")]
+mod bench;
 mod common;
 mod crash_command;
 mod crash_lab;

@@ -102,7 +102,9 @@ fn stray_sync(source: &Source) -> Vec<String> {
     let is_stray = |path: &&CodePath| {
         let segments: Vec<&str> = path.segments.iter().map(String::as_str).collect();
         match segments[..] {
-            ["std", "sync", "mpsc", ..] => !matches!(source.module(), Some("demo" | "script")),
+            ["std", "sync", "mpsc", ..] => {
+                !matches!(source.module(), Some("bench" | "demo" | "script"))
+            }
             ["std" | "core" | "alloc", "sync", ..] | ["parking_lot", ..] | ["loom", _, ..] => true,
             _ => false,
         }

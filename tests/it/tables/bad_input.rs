@@ -1,6 +1,8 @@
 //! Wrong use of tables: a typed error each, and nothing is lost.
 
-use aries::disk::SimDisk;
+use std::thread;
+
+use aries::disk::{Fault, FaultKind, SimDisk, Survivors};
 use aries::{Db, Error, Table};
 
 use super::{check, contents};
@@ -140,4 +142,43 @@ fn the_victim_of_a_deadlock_can_be_run_again() {
         }
     });
     assert_eq!(contents(&db, &table), [(b"a".to_vec(), b"202".to_vec())], "no update is lost");
+}
+
+/// After a failed sync nobody knows what is durable: whoever was waiting is told so, whoever comes later that the engine has stopped.
+#[test]
+fn two_threads_that_commit_after_a_failed_sync_are_told_and_lose_nothing() {
+    let disk = SimDisk::new();
+    let db = open(&disk);
+    let table = db.table("t").unwrap();
+    db.transact(|txn| txn.put(&table, b"before", b"1")).unwrap();
+    let put = |thread: u8, number: u8| -> Result<(), Error> {
+        let mut txn = db.begin()?;
+        txn.put(&table, &[thread, number], b"v")?;
+        txn.commit().map(drop)
+    };
+    let at = disk.io_count() + 25;
+    disk.inject(Fault { at, kind: FaultKind::InputOutputError, forever: false });
+    let told: Vec<Vec<Result<(), Error>>> = thread::scope(|scope| {
+        let threads = [0, 1]
+            .map(|thread| scope.spawn(move || (0..40).map(move |n| put(thread, n)).collect()));
+        threads.map(|thread| thread.join().unwrap()).into()
+    });
+    let left = disk.crash(&Survivors::None);
+    drop(db);
+    let after = open(&left);
+    let found = contents(&after, &after.table("t").unwrap());
+    assert!(found.contains(&(b"before".to_vec(), b"1".to_vec())));
+    for (thread, told) in (0..).zip(&told) {
+        let done = told.iter().take_while(|told| told.is_ok()).count();
+        assert!((1..40).contains(&done), "{done} of thread {thread}");
+        for (number, told) in (0..).zip(told) {
+            let is_there = found.contains(&(vec![thread, number], b"v".to_vec()));
+            match told {
+                Ok(()) => assert!(is_there && usize::from(number) < done, "{thread} {number}"),
+                Err(Error::OutcomeUnknown { .. }) => assert_eq!(usize::from(number), done),
+                Err(Error::Poisoned { .. }) => assert!(!is_there, "{thread} {number}"),
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //!   request → http (tokio, axum) → a blocking thread → Store → Db
 //! ```
 //!
-//! - [`Store`]: what a store does, without HTTP. [`entries`]: its log as a student reads it; `tape`: as the engine wrote it.
+//! - [`Store`]: what a store does, without HTTP. [`Entry`]: its log as a student reads it; `tape`: as the engine wrote it.
 //! - `http`: its calls, and who may make them. [`serve`] is the process of one store.
 //! - [`Recording`]: a script of the command language, run and recorded, event by event.
 //! - [`supervise`]: both of them, and whatever dies begins anew.

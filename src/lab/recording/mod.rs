@@ -268,7 +268,7 @@ mod tests {
             .iter()
             .map(|s| s["events"].as_u64().unwrap())
             .sum();
-        assert_eq!(steps as usize, count("events"));
+        assert_eq!(steps, count("events") as u64);
         let events = told["events"].as_array().unwrap();
         let undone = events.iter().find(|event| event["event"] == "undone").unwrap();
         assert_eq!((&undone["phase"], &undone["section"]), (&json!("undo"), &json!("6.3")));

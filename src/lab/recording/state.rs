@@ -113,7 +113,7 @@ impl State {
                 (self.end, self.flushed) = (Some(end.get()), Some(*end));
             }
             Event::TransactionNoted { txn, state, last_lsn, undo_next_lsn, .. } => {
-                let entry = self.transactions.entry(*txn).or_insert_with(TransactionEntry::new);
+                let entry = self.transactions.entry(*txn).or_default();
                 entry.state = *state;
                 (entry.last_lsn, entry.undo_next_lsn) = (*last_lsn, *undo_next_lsn);
             }
@@ -177,7 +177,7 @@ impl State {
             self.transactions.remove(&txn);
             return;
         }
-        let entry = self.transactions.entry(txn).or_insert_with(TransactionEntry::new);
+        let entry = self.transactions.entry(txn).or_default();
         entry.first_lsn = entry.first_lsn.or(Some(record.lsn));
         entry.last_lsn = Some(record.lsn);
         match record.undo_next {

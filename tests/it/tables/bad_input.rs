@@ -170,7 +170,7 @@ fn two_threads_that_commit_after_a_failed_sync_are_told_and_lose_nothing() {
     assert!(found.contains(&(b"before".to_vec(), b"1".to_vec())));
     for (thread, told) in (0..).zip(&told) {
         let done = told.iter().take_while(|told| told.is_ok()).count();
-        assert!((1..40).contains(&done), "{done} of thread {thread}");
+        assert!(done < 40, "thread {thread} did not meet it");
         for (number, told) in (0..).zip(told) {
             let is_there = found.contains(&(vec![thread, number], b"v".to_vec()));
             match told {

@@ -17,6 +17,7 @@ Examples:
   aries run tests/scripts/*.script        each says what it must print; 1 if one does not
   aries run lesson.script --trace         with every event of the engine
   aries run lesson.script --dir bank      on the database in ./bank
+  aries run lesson.script --html out.html a page that steps through it; opens in any browser, offline
 
 Exit code 0 if all printed what they had to, 1 if not or if a file cannot be read, 2 for wrong usage.
 ";
@@ -46,6 +47,10 @@ pub struct Arguments {
     /// Work on the database in this directory, made if there is none
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
+    /// Write one HTML file that steps through the run, and opens without a network
+    #[cfg(feature = "lab")]
+    #[arg(long, value_name = "OUT.html", conflicts_with_all = ["json", "trace", "dir"])]
+    html: Option<PathBuf>,
     /// Print one JSON object; --help says what it holds
     #[arg(long)]
     json: bool,
@@ -73,6 +78,10 @@ impl Ran<'_> {
 /// # Errors
 /// What keeps a directory from being worked on.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    #[cfg(feature = "lab")]
+    if let Some(html) = &arguments.html {
+        return write_html(&arguments.files, html);
+    }
     let mut ran = Vec::new();
     for file in &arguments.files {
         let mut done = Ran { file, blocks: 0, differences: Vec::new(), unread: None, error: None };
@@ -98,6 +107,28 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         print(&format!("{:#}\n", json!({ "version": 1, "ok": ok, "files": files })));
     }
     Ok(if ok { DONE } else { SOMETHING_WRONG })
+}
+
+/// Records the run of a script, and writes a page of it.
+#[cfg(feature = "lab")]
+fn write_html(files: &[PathBuf], html: &Path) -> anyhow::Result<u8> {
+    use crate::lab::{Recording, one_file};
+
+    let [file] = files else {
+        return Err(super::WrongUsage("--html takes one script".into()).into());
+    };
+    let text = fs::read(file)
+        .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", file.display()))?;
+    let recorded = Recording::of(script::text(1, &text)?, None);
+    let written = fs::write(html, one_file(&recorded));
+    written.map_err(|error| anyhow::anyhow!("cannot write {}: {error}", html.display()))?;
+    match recorded["error"].as_str() {
+        None => Ok(DONE),
+        Some(error) => {
+            eprintln!("aries: {}: {error}; the page shows the run until there", file.display());
+            Ok(SOMETHING_WRONG)
+        }
+    }
 }
 
 /// Runs a file as far as that goes.

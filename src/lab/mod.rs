@@ -10,7 +10,7 @@
 //!
 //! - [`Store`]: what a store does, without HTTP. [`Entry`]: its log as a student reads it; `tape`: as the engine wrote it.
 //! - `http`: its calls, and who may make them. [`serve`] is the process of one store.
-//! - [`Recording`]: a script of the command language, run and recorded, event by event.
+//! - [`Recording`]: a script of the command language, run and recorded, event by event; [`one_file`] makes a page of it that needs no server.
 //! - [`supervise`]: both of them, and whatever dies begins anew.
 //!
 //! Invariants:
@@ -24,6 +24,7 @@ mod entries;
 mod guard;
 mod handlers;
 mod http;
+mod one_file;
 mod recording;
 mod refusal;
 mod site;
@@ -33,6 +34,7 @@ mod tape;
 
 pub use entries::Entry;
 pub use http::{Listening, serve};
+pub use one_file::one_file;
 pub use recording::{CrashAt, Recording};
 pub use refusal::Refusal;
 pub use store::{Operation, Store, StoreOptions};

@@ -62,25 +62,27 @@ const FILES: &[(&str, &str)] = files!(
 );
 
 macro_rules! scenarios {
-    ($($name:literal: $title:literal),* $(,)?) => {
-        &[$(($name, $title, include_str!(concat!("../../tests/scripts/", $name, ".script")))),*]
+    ($($folder:literal $name:literal: $title:literal),* $(,)?) => {
+        &[$(($name, $title, include_str!(concat!($folder, $name, ".script")))),*]
     };
 }
 
 /// Scripts to begin with: name, title, text.
 const SCENARIOS: &[(&str, &str, &str)] = scenarios!(
-    "restart_one_loser": "A winner and a loser",
-    "restart_three": "Three transactions, one crash",
-    "redo_exactly": "Redo applies exactly what a page lacks",
-    "no_selective_redo": "The losers' changes are repeated, too",
-    "undo_order": "Undo goes backwards through all losers at once",
-    "undo_skips_compensated": "What is undone already is not undone again",
-    "crash_in_each_phase": "Crashes inside restart",
-    "fuzzy_checkpoint_snapshot": "A fuzzy checkpoint",
-    "nested_top_action_kept": "A nested top action stays",
-    "torn_page": "A torn page",
-    "prepared_in_doubt": "In doubt across a crash",
-    "restart_after_split": "A leaf is split, then the crash",
+    "lessons/" "three_transactions": "Three transactions, one crash",
+    "lessons/" "rollback_before_the_crash": "A rollback, then the crash",
+    "../../tests/scripts/" "restart_one_loser": "A winner and a loser",
+    "../../tests/scripts/" "restart_three": "By the book: two losers, one sweep",
+    "../../tests/scripts/" "redo_exactly": "Redo applies exactly what a page lacks",
+    "../../tests/scripts/" "no_selective_redo": "The losers' changes are repeated, too",
+    "../../tests/scripts/" "undo_order": "Undo goes backwards through all losers at once",
+    "../../tests/scripts/" "undo_skips_compensated": "What is undone already is not undone again",
+    "../../tests/scripts/" "crash_in_each_phase": "Crashes inside restart",
+    "../../tests/scripts/" "fuzzy_checkpoint_snapshot": "A fuzzy checkpoint",
+    "../../tests/scripts/" "nested_top_action_kept": "A nested top action stays",
+    "../../tests/scripts/" "torn_page": "A torn page",
+    "../../tests/scripts/" "prepared_in_doubt": "In doubt across a crash",
+    "../../tests/scripts/" "restart_after_split": "A leaf is split, then the crash",
 );
 
 /// What the page's server knows.
@@ -114,6 +116,15 @@ pub fn router(stores: &[Shown], guard: Guard) -> Router {
         .fallback(get(file))
         .layer(from_fn_with_state(guard, guarded))
         .with_state(site)
+}
+
+/// A file of the page.
+///
+/// # Panics
+/// If there is none of this name.
+pub(super) fn page_file(name: &str) -> &'static str {
+    let file = FILES.iter().find(|(file, _)| *file == name);
+    file.map(|(_, text)| *text).expect("a file of the page")
 }
 
 /// Whatever else is asked for: a file of the page, if it is one.

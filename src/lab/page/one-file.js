@@ -1,5 +1,5 @@
 // Makes one HTML file of a recorded run: the modules of view B in one script, the style sheet, and the run as JSON.
-// The server's side does the same by the same rules; they are told in README-for-embedding.txt.
+// `aries run --html` does the same in src/lab/one_file.rs, and a test compares the lists of modules.
 
 // The order of concatenation; a module stands behind those that it imports. Names at the top level are unique.
 export const ORDER = ["dom.js", "terms.js", "tape.js", "record-card.js", "pages.js", "run.js", "explain.js", "player.js",

@@ -100,7 +100,8 @@ function followLog(steps, records) {
 // The record that this event appended: of several at this LSN the first of its kind that was not told yet.
 function recordOf(event, versions) {
   const here = versions.get(event.lsn) ?? [];
-  const at = here.findIndex(({ kind, txn }) => kind === event.kind && String(txn) === String(event.txn));
+  const number = (txn) => String(txn).replace(/^T/, ""); // Events say 5, records T5.
+  const at = here.findIndex(({ kind, txn }) => kind === event.kind && number(txn) === number(event.txn));
   if (at >= 0) return here.length > 1 ? here.splice(at, 1)[0] : here[at];
   return { lsn: event.lsn, txn: event.txn, kind: event.kind, pages: event.page === null ? [] : [event.page],
     prev_lsn: undefined, words: event.words, hex: null };

@@ -2,6 +2,7 @@
 
 mod client;
 mod exercises;
+mod one_file;
 mod page;
 mod requests;
 mod under_fire;

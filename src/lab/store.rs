@@ -107,7 +107,8 @@ impl Store {
     /// Those of opening a database.
     pub fn open(options: StoreOptions) -> Result<Self, Error> {
         let to_redo = match options.with_log && options.directory.join("control").exists() {
-            true => entries::to_redo(&options.directory)?,
+            // What cannot be read is what opening will tell of, or, if it was being made when the process died, make anew.
+            true => entries::to_redo(&options.directory).unwrap_or(None),
             false => None,
         };
         let durability = if options.with_log { Durability::Commit } else { Durability::Off };

@@ -88,6 +88,38 @@ pub enum Durability {
     Off,
 }
 
+/// How full the pages of a table are made when it is [loaded](crate::Db::load_filled), in hundredths: 90 where nothing else is said. What is left
+/// free takes later keys without a split; a table that is only read is best made full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FillFactor(u8);
+
+impl FillFactor {
+    /// The least, in hundredths.
+    pub const LEAST: u8 = 10;
+    /// The most.
+    pub const MOST: u8 = 100;
+
+    /// So many hundredths, 10 to 100; others are none.
+    #[must_use]
+    pub const fn new(hundredths: u8) -> Option<Self> {
+        match hundredths {
+            Self::LEAST..=Self::MOST => Some(Self(hundredths)),
+            _ => None,
+        }
+    }
+
+    /// Of so many bytes, those to be filled.
+    pub(crate) fn of(self, bytes: usize) -> usize {
+        bytes * usize::from(self.0) / 100
+    }
+}
+
+impl Default for FillFactor {
+    fn default() -> Self {
+        Self(90)
+    }
+}
+
 /// How redo repeats history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]

@@ -14,20 +14,18 @@
 //! Invariants:
 //! - a page is allocated by the transaction before it is written;
 //! - until the last update no page of the tree but its own root is reached from there;
-//! - nodes are filled to [`FULL`] hundredths, so that a few keys may come between before they are split.
+//! - nodes are filled as far as the [`FillFactor`] says, so that a few keys may come between before they are split.
 //!
 //! Source: a B+tree is built bottom-up from sorted keys in most engines (PostgreSQL's `nbtsort.c`); ARIES, section 10.3, for
 //! pages that are allocated and freed by ordinary undoable updates.
 
 use super::{Node, TreeAccess, node_of, tree};
+use crate::config::FillFactor;
 use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::page::tree::{capacity, inner_cell, leaf_cell, separator};
 use crate::page::{PageOp, SLOT_SIZE};
 use crate::txn::Undoing;
-
-/// How full nodes are made, in hundredths.
-const FULL: usize = 90;
 
 /// The rightmost node of a level, as far as it is built.
 #[derive(Default)]
@@ -53,6 +51,8 @@ struct Loader<'a, 't> {
     access: &'a mut TreeAccess<'t>,
     levels: Vec<Open>,
     last_key: Vec<u8>,
+    /// Bytes of a node that are filled.
+    filled: usize,
 }
 
 impl TreeAccess<'_> {
@@ -64,13 +64,16 @@ impl TreeAccess<'_> {
     /// [`TreeAccess::put`]. The caller rolls back.
     pub fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
+        fill_factor: FillFactor,
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<u64> {
         if !self.is_empty()? {
             return Err(Error::InvalidInput("only an empty table is loaded".into()));
         }
         let mut count = 0;
-        let mut loader = Loader { access: self, levels: vec![Open::default()], last_key: vec![] };
+        let filled = fill_factor.of(capacity(self.page_size()));
+        let levels = vec![Open::default()];
+        let mut loader = Loader { access: self, levels, last_key: vec![], filled };
         for (key, value) in pairs {
             loader.add(key.as_ref(), value.as_ref())?;
             count += 1;
@@ -112,9 +115,8 @@ impl Loader<'_, '_> {
 
     /// Whether the node of this level has no room for another cell, as full as it is to be.
     fn is_full(&self, level: usize, cell: usize) -> bool {
-        let room = capacity(self.access.page_size()) * FULL / 100;
         let open = &self.levels[level];
-        !open.cells.is_empty() && open.bytes + cell + SLOT_SIZE > room
+        !open.cells.is_empty() && open.bytes + cell + SLOT_SIZE > self.filled
     }
 
     fn page_of(&mut self, level: usize) -> Result<PageId> {

@@ -27,6 +27,7 @@ use super::rows::{BadRow, Format, Reader, Row, Writer};
 use super::table::{closing, open, table_of};
 use super::{DONE, SOMETHING_WRONG};
 use crate::btree::MAX_VALUE_BYTES;
+use crate::config::FillFactor;
 use crate::db::{Db, Table};
 use crate::demo::counted;
 
@@ -104,12 +105,20 @@ pub struct Import {
     /// Rows of a transaction
     #[arg(long, value_name = "N", default_value = "1000")]
     batch: NonZeroU64,
+    /// How full pages are made when an empty table is loaded, in hundredths; what is left free takes later keys
+    #[arg(long, value_name = "PERCENT", default_value = "90", value_parser = fill_factor)]
+    fill_factor: FillFactor,
     /// Make the database if there is none
     #[arg(long)]
     create: bool,
     /// Print one JSON object; --help says what it holds
     #[arg(long)]
     json: bool,
+}
+
+fn fill_factor(text: &str) -> Result<FillFactor, String> {
+    let known = text.parse().ok().and_then(FillFactor::new);
+    known.ok_or_else(|| format!("{} to {} hundredths", FillFactor::LEAST, FillFactor::MOST))
 }
 
 /// Writes all keys of a table with their values to a file, in order.
@@ -173,7 +182,7 @@ pub fn import(import: &Import) -> anyhow::Result<u8> {
     let db = open(&asked.directory, import.create)?;
     let mut is_in = 0;
     let put = db.table(&asked.table).map_err(anyhow::Error::from);
-    let put = put.and_then(|table| put_all(&db, &table, &mut rows, import.batch.get(), &mut is_in));
+    let put = put.and_then(|table| put_all(&db, &table, &mut rows, import, &mut is_in));
     drop(rows); // The bar goes before anything is said.
     let imported = closing(db, put);
     if import.json {
@@ -248,13 +257,14 @@ fn load<R: Read>(
     db: &Db,
     table: &Table,
     rows: &mut Reader<R>,
-    batch: u64,
+    import: &Import,
     is_in: &mut u64,
 ) -> anyhow::Result<Vec<Row>> {
+    let batch = import.batch.get();
     let (max_key_bytes, ready) = (db.max_key_bytes(), Vec::new().into_iter());
     let mut ascending =
         Ascending { rows, batch, max_key_bytes, last: Vec::new(), ready, ended: None };
-    *is_in = db.load(table, &mut ascending)?;
+    *is_in = db.load_filled(table, import.fill_factor, &mut ascending)?;
     ascending.ended.unwrap_or_else(|| Ok(Vec::new()))
 }
 
@@ -263,12 +273,13 @@ fn put_all<R: Read>(
     db: &Db,
     table: &Table,
     rows: &mut Reader<R>,
-    batch: u64,
+    import: &Import,
     is_in: &mut u64,
 ) -> anyhow::Result<()> {
+    let batch = import.batch.get();
     let is_empty = db.transact(|txn| Ok(txn.scan(table, ..)?.next().transpose()?.is_none()))?;
     let mut ahead = match is_empty {
-        true => load(db, table, rows, batch, is_in)?.into_iter(),
+        true => load(db, table, rows, import, is_in)?.into_iter(),
         false => Vec::new().into_iter(),
     };
     loop {

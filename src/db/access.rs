@@ -7,6 +7,7 @@ use std::ops::{Bound, RangeBounds};
 use super::tables::{Table, TableState};
 use super::transaction::Transaction;
 use crate::btree::{Direction, Locking, Scan, ScannedRef, Tree, TreeAccess};
+use crate::config::FillFactor;
 use crate::error::{Error, Result};
 use crate::ids::PageId;
 use crate::lock::{KeyName, LockName, Mode};
@@ -59,11 +60,7 @@ impl Transaction {
     /// As [`Transaction::get`]; [`InvalidInput`](crate::Error::InvalidInput) also for a value of more than 16 MiB;
     /// [`DiskFull`](crate::Error::DiskFull) is an ordinary error: the transaction can go on, commit or roll back.
     pub fn put(&mut self, table: &Table, key: &[u8], value: &[u8]) -> Result<()> {
-        self.refuse_nested()?;
-        let teller = self.teller(table);
-        self.change(table, |access| {
-            telling(access, teller, key, Some(value), |access| access.put(key, value))
-        })
+        self.put_batch(table, &[(key, value)])
     }
 
     /// Puts several values: all of them, or, where it fails, none. Later ones count more.
@@ -203,10 +200,11 @@ impl Transaction {
     pub(super) fn load<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &mut self,
         table: &Table,
+        fill_factor: FillFactor,
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<u64> {
         let locking = self.use_table(table, Mode::Exclusive)?;
-        self.access(&table.0, locking, &mut Vec::new()).load(pairs)
+        self.access(&table.0, locking, &mut Vec::new()).load(fill_factor, pairs)
     }
 
     /// Makes an empty tree.

@@ -2,6 +2,7 @@
 
 use super::Db;
 use super::tables::Table;
+use crate::config::FillFactor;
 use crate::error::Result;
 use crate::page::tree;
 
@@ -33,8 +34,21 @@ impl Db {
         table: &Table,
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Result<u64> {
+        self.load_filled(table, FillFactor::default(), pairs)
+    }
+
+    /// The same, with pages as full as one likes.
+    ///
+    /// # Errors
+    /// As [`Db::load`].
+    pub fn load_filled<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        table: &Table,
+        fill_factor: FillFactor,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<u64> {
         let mut txn = self.begin()?;
-        match txn.load(table, pairs) {
+        match txn.load(table, fill_factor, pairs) {
             Ok(count) => {
                 txn.commit()?;
                 Ok(count)
@@ -79,11 +93,11 @@ mod tests {
         let db = open(&disk);
         let table = db.table("t").unwrap();
         let mut txn = db.begin().unwrap();
-        assert_eq!(txn.load(&table, pairs()).unwrap(), 500);
+        assert_eq!(txn.load(&table, FillFactor::default(), pairs()).unwrap(), 500);
         txn.rollback().unwrap();
         is_as_it_was(&db);
         let mut txn = db.begin().unwrap();
-        txn.load(&table, pairs()).unwrap();
+        txn.load(&table, FillFactor::default(), pairs()).unwrap();
         db.flush_pages().unwrap();
         let after = open(&disk.crash(&Survivors::None));
         assert_eq!(after.restart_report().undo.losers, 1);

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use aries::config::FillFactor;
 use aries::disk::{SimDisk, Survivors};
 use aries::{Db, Error};
 
@@ -44,6 +45,24 @@ fn what_was_loaded_is_a_table_like_any_other() {
         assert_eq!(contents(&db, &table).len(), count as usize);
         check(&db);
     }
+}
+
+#[test]
+fn pages_are_filled_as_far_as_was_asked() {
+    let pairs: Pairs = (0..2000).map(|number| (key(number), value(number, 20))).collect();
+    let leaves = |hundredths| {
+        let db = open(&SimDisk::new());
+        let table = db.table("loaded").unwrap();
+        let fill_factor = FillFactor::new(hundredths).unwrap();
+        assert_eq!(db.load_filled(&table, fill_factor, pairs.iter().cloned()).unwrap(), 2000);
+        assert_eq!(contents(&db, &table), pairs);
+        check(&db);
+        db.verify_tables().unwrap().tables["loaded"].leaves
+    };
+    let (full, usual, half, sparse) = (leaves(100), leaves(90), leaves(50), leaves(10));
+    assert!(full < usual && usual < half && half < sparse, "{full} {usual} {half} {sparse}");
+    assert!(half >= 2 * full - 1 && sparse >= 8 * full, "{full} {half} {sparse}");
+    assert_eq!((FillFactor::new(9), FillFactor::new(101)), (None, None));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use clap::Args;
 
 use super::{DONE, WrongUsage};
 use crate::lab::{
-    Happened, Kept, Lab, Listening, Store, StoreOptions, TOKEN_VARIABLE, serve, supervise,
+    Happened, Kept, Lab, Listening, Store, StoreOptions, TOKEN_VARIABLE, Tracing, serve, supervise,
+    trace,
 };
 
 const EXAMPLES: &str = "\
@@ -44,6 +45,32 @@ pub struct Arguments {
     /// A checkpoint comes by itself after so many entries of the log
     #[arg(long, value_name = "ENTRIES", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     checkpoint_every: u64,
+    #[command(flatten)]
+    spans: Spans,
+}
+
+/// Where spans go.
+#[derive(Args)]
+struct Spans {
+    /// Print what the stores do to standard error, with times: requests, transactions, log appends, forces, page writes, restart
+    #[arg(long)]
+    trace: bool,
+    /// Send the same to a collector that speaks OTLP over HTTP, Jaeger say: `http://localhost:4318` (feature `otlp`)
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+}
+
+impl Spans {
+    fn tracing(&self, with_log: bool) -> Tracing {
+        let service = if with_log { "aries-with-log" } else { "aries-without-log" };
+        Tracing { print: self.trace, otlp: self.otlp.clone(), service: service.into() }
+    }
+
+    /// The same as arguments for the stores.
+    fn arguments(&self) -> Vec<String> {
+        let otlp = self.otlp.iter().flat_map(|url| ["--otlp".to_owned(), url.clone()]);
+        otlp.chain(self.trace.then(|| "--trace".to_owned())).collect()
+    }
 }
 
 /// The process of one store: started, and started again, by `aries lab`.
@@ -55,6 +82,8 @@ pub struct StoreArguments {
     no_log: bool,
     #[arg(long, default_value_t = 100)]
     checkpoint_every: u64,
+    #[command(flatten)]
+    spans: Spans,
 }
 
 /// Runs the command; gives the exit code.
@@ -69,6 +98,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         );
         return Err(WrongUsage(message).into());
     }
+    let tracing = arguments.spans.tracing(true);
+    tracing.check().map_err(|error| WrongUsage(format!("--otlp: {error}")))?;
     let temporary = Temporary::unless(arguments.dir.as_deref())?;
     let directory = temporary.path();
     let kept = |with_log, name, port| Kept {
@@ -82,9 +113,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             .checked_add(more)
             .ok_or_else(|| WrongUsage("the stores need the next two ports".into())),
     };
+    let mut for_stores =
+        vec!["--checkpoint-every".to_owned(), arguments.checkpoint_every.to_string()];
+    for_stores.extend(arguments.spans.arguments());
     let lab = Lab {
         program: std::env::current_exe()?,
-        arguments: vec!["--checkpoint-every".into(), arguments.checkpoint_every.to_string()],
+        arguments: for_stores,
         token: arguments.token.clone(),
         page: SocketAddr::new(arguments.listen, arguments.port),
         stores: vec![kept(true, "with-log", port(1)?), kept(false, "without-log", port(2)?)],
@@ -124,6 +158,7 @@ pub fn store(arguments: &StoreArguments) -> anyhow::Result<u8> {
         token: std::env::var(TOKEN_VARIABLE).ok(),
         until_input_ends: true,
     };
+    let _sent_in_the_end = trace(&arguments.spans.tracing(options.with_log))?;
     serve(options, &listening, |store| println!("{}", found(store)))?;
     Ok(DONE)
 }

@@ -1,11 +1,18 @@
 //! What a store answers to each call. The engine works on threads that may wait; here everything is only handed on.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use tracing::Span;
 
 use super::store::Operation;
 use super::{Refusal, Store, tape};
@@ -15,14 +22,26 @@ use crate::sync::Arc;
 /// Where a list says nothing else, so many.
 const PAGE: usize = 1000;
 const MOST_PAGE: usize = 10_000;
+/// So long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Answer = Result<Json<Value>, Refusal>;
 type Of = State<Arc<Store>>;
 
 /// A request's body, or why it is none.
-#[derive(FromRequest)]
-#[from_request(via(Json), rejection(Refusal))]
 pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let Ok(body) = timeout(PATIENCE, Json::from_request(request, state)).await else {
+            let message = format!("the body did not come within {} seconds", PATIENCE.as_secs());
+            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, message));
+        };
+        Ok(Self(body?.0))
+    }
+}
 
 /// What stands behind the question mark.
 #[derive(FromRequestParts)]
@@ -57,7 +76,8 @@ async fn blocking<T: Send + 'static>(
     store: Arc<Store>,
     work: impl FnOnce(&Store) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    let request = Span::current();
+    let done = tokio::task::spawn_blocking(move || request.in_scope(|| work(&store))).await;
     done.unwrap_or_else(|error| {
         Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     })
@@ -201,6 +221,12 @@ pub async fn crash() -> Answer {
     let killed =
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("still alive: {killed:?}")))
+}
+
+/// `GET /metrics`: as Prometheus reads it.
+pub async fn metrics(State(store): Of) -> Result<impl IntoResponse, Refusal> {
+    let text = blocking(store, |store| Ok(store.metrics())).await?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
 /// `GET /health`

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -13,13 +14,19 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use super::guard::{Guard, guarded};
+use super::telemetry::observed;
 use super::{Refusal, Store, StoreOptions, handlers};
 use crate::sync::Arc;
 
 /// A request may be as long, in bytes.
 const MOST_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// When it is told to stop, requests that are under way have so long to be answered.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// How often what was measured is sorted away.
+const TIDYING: Duration = Duration::from_secs(5);
 
 /// Where a store listens, and to whom.
 #[derive(Clone, Debug)]
@@ -50,12 +57,36 @@ pub fn serve(
     announce(&store);
     let router = router(&store, guard);
     let until_input_ends = listening.until_input_ends;
+    runtime.spawn(tidy_up(Arc::clone(&store)));
     runtime.block_on(async {
         let stopped = stopped(until_input_ends)?;
-        axum::serve(listener, router).with_graceful_shutdown(stopped).await
+        let (tell, told) = oneshot::channel();
+        let stopping = async {
+            stopped.await;
+            let _ = tell.send(()); // Somebody waits, unless it has stopped by itself.
+        };
+        tokio::select! {
+            served = axum::serve(listener, router).with_graceful_shutdown(stopping).into_future() => served,
+            () = too_long(told) => Ok(()),
+        }
     })?;
     drop(runtime);
     Ok(store.db().clone().close()?)
+}
+
+/// Ends some time after it was told to stop: whoever has sent half a request by then is not waited for.
+async fn too_long(told: oneshot::Receiver<()>) {
+    match told.await {
+        Ok(()) => sleep(LAST_REQUESTS).await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn tidy_up(store: Arc<Store>) {
+    loop {
+        sleep(TIDYING).await;
+        store.telemetry().metrics().tidy_up();
+    }
 }
 
 /// Listens there.
@@ -109,11 +140,13 @@ fn router(store: &Arc<Store>, guard: Guard) -> Router {
         .route("/admin/flush", post(handlers::flush))
         .route("/admin/crash", post(handlers::crash))
         .route("/health", get(handlers::health))
+        .route("/metrics", get(handlers::metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
         .layer(from_fn(not_too_long))
         .layer(from_fn_with_state(guard, guarded))
+        .layer(from_fn_with_state(Arc::clone(store.telemetry()), observed))
         .with_state(Arc::clone(store))
 }
 

@@ -5,7 +5,7 @@
 //!               └─ supervisor ─┬── process: store with the log        port 8001   ┐
 //!                              └── process: store without a log       port 8002   ┘ started again when they die
 //!
-//!   request → http (tokio, axum) → a blocking thread → Store → Db
+//!   request → http (tokio, axum) → a blocking thread → Store → Db        telemetry looks on: /metrics, spans
 //! ```
 //!
 //! - [`Store`]: what a store does, without HTTP. [`Entry`]: its log as a student reads it; `tape`: as the engine wrote it.
@@ -31,6 +31,7 @@ mod site;
 mod store;
 mod supervisor;
 mod tape;
+mod telemetry;
 
 pub use entries::Entry;
 pub use http::{Listening, serve};
@@ -39,3 +40,4 @@ pub use recording::{CrashAt, Recording};
 pub use refusal::Refusal;
 pub use store::{Operation, Store, StoreOptions};
 pub use supervisor::{Happened, Kept, Lab, TOKEN_VARIABLE, supervise};
+pub use telemetry::{Metrics, Telemetry, Tracing, trace};

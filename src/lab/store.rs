@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Refusal;
 use super::entries::{self, Entry};
+use super::{Refusal, Telemetry};
 use crate::config::Durability;
 use crate::db::{Db, Options, Table, Transaction};
+use crate::disk::{FileDisk, WatchedDisk};
 use crate::error::Error;
 use crate::ids::Lsn;
-use crate::sync::{AtomicU64, Mutex, Ordering, RwLock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
 use crate::tables::DirtyPageTable;
 
 /// The table of a store.
@@ -98,6 +99,9 @@ pub struct Store {
     /// Changes since this process began.
     changes: AtomicU64,
     began: Instant,
+    /// Where the log ended then.
+    began_at: Lsn,
+    telemetry: Arc<Telemetry>,
 }
 
 impl Store {
@@ -111,23 +115,59 @@ impl Store {
             true => entries::to_redo(&options.directory).unwrap_or(None),
             false => None,
         };
+        let telemetry = Telemetry::new();
+        let disk = Arc::new(FileDisk::create(&options.directory)?);
+        let disk = WatchedDisk::watched_by(disk, Arc::clone(&telemetry) as _);
         let durability = if options.with_log { Durability::Commit } else { Durability::Off };
+        let restart = tracing::info_span!("restart", log = options.with_log).entered();
         let db = Options::new()
             .durability(durability)
             .log_key_changes(options.with_log)
             .lock_timeout(Some(PATIENCE))
-            .open(&options.directory)?;
+            .observer(Arc::clone(&telemetry) as _)
+            .open_on(disk)?;
+        drop(restart);
+        let began_at = db.stats().end_lsn;
         let table = RwLock::new(db.table(TABLE)?);
         let recovered_entries = to_redo.as_ref().map_or(0, |(_, entries)| *entries);
-        let lsn = to_redo.map_or(db.stats().end_lsn, |(lsn, _)| lsn);
+        let lsn = to_redo.map_or(began_at, |(lsn, _)| lsn);
         let since = Mutex::new(Since { lsn, entries: recovered_entries });
         let (changes, began) = (AtomicU64::new(0), Instant::now());
-        Ok(Self { db, table, options, since, recovered_entries, changes, began })
+        Ok(Self {
+            db,
+            table,
+            options,
+            since,
+            recovered_entries,
+            changes,
+            began,
+            began_at,
+            telemetry,
+        })
     }
 
     /// The engine.
     pub fn db(&self) -> &Db {
         &self.db
+    }
+
+    /// Who looks on.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// What `/metrics` tells.
+    pub fn metrics(&self) -> String {
+        self.telemetry.metrics().render(&self.db, self.began_at, self.recovered_entries)
+    }
+
+    /// One transaction.
+    fn transact<T>(
+        &self,
+        work: impl FnMut(&mut Transaction) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let _span = tracing::info_span!("transaction").entered();
+        self.db.transact(work)
     }
 
     /// How it was opened.
@@ -146,7 +186,7 @@ impl Store {
     /// A [`Refusal`]: nothing was done then, unless it says that nobody knows.
     pub fn apply(&self, operations: &[Operation]) -> Result<Vec<Value>, Refusal> {
         let table = self.table.read();
-        let (found, changes) = self.db.transact(|txn| {
+        let (found, changes) = self.transact(|txn| {
             let mut changes = 0;
             let each = operations.iter().map(|operation| {
                 let (found, is_change) = apply_one(txn, &table, operation)?;
@@ -223,7 +263,7 @@ impl Store {
     /// Those of the engine.
     pub fn list(&self, from: Option<&str>, most: usize) -> Result<Listed, Refusal> {
         let table = self.table.read();
-        Ok(self.db.transact(|txn| {
+        Ok(self.transact(|txn| {
             let count = count(txn, &table)?;
             let from =
                 from.map_or(Bound::Unbounded, |key| Bound::Included(key.as_bytes().to_vec()));
@@ -281,7 +321,7 @@ impl Store {
     /// Those of the engine.
     pub fn stats(&self) -> Result<Value, Refusal> {
         let table = self.table.read();
-        let items = self.db.transact(|txn| count(txn, &table))?;
+        let items = self.transact(|txn| count(txn, &table))?;
         drop(table);
         let (stats, since) = (self.db.stats(), self.since.lock());
         let with_log = self.options.with_log;

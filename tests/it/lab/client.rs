@@ -96,6 +96,11 @@ fn address_in(line: &str) -> Option<SocketAddr> {
 
 /// One request; gives status and body, or nothing if the connection breaks.
 pub fn send(store: SocketAddr, request: &str) -> Option<(u16, Value)> {
+    let (status, body) = send_for_text(store, request)?;
+    Some((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
+}
+
+fn send_for_text(store: SocketAddr, request: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(store).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(request.as_bytes()).ok()?;
@@ -103,7 +108,15 @@ pub fn send(store: SocketAddr, request: &str) -> Option<(u16, Value)> {
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, serde_json::from_str(body).unwrap_or(Value::Null)))
+    Some((status, body.to_owned()))
+}
+
+/// What is there, as it is.
+pub fn text(store: SocketAddr, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {store}\r\nConnection: close\r\n\r\n");
+    let (status, text) = send_for_text(store, &request).unwrap();
+    assert_eq!(status, 200, "{path}: {text}");
+    text
 }
 
 pub fn ask(

@@ -3,6 +3,9 @@
 mod client;
 mod exercises;
 mod one_file;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod page;
 mod requests;
+mod telemetry;
 mod under_fire;

@@ -1,5 +1,9 @@
 //! Requests that make no sense, and those that nobody may make.
 
+use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
+
 use assert_cmd::Command;
 use serde_json::json;
 
@@ -168,4 +172,38 @@ fn stores_stop_when_their_supervisor_is_gone() {
     let lab = Lab::start(directory.path(), &[]);
     assert_eq!(get(lab.with_log, "/kv/a")["value"], 1);
     lab.stop();
+}
+
+/// The process was killed while it made its database: nothing was in it yet.
+#[test]
+fn a_store_whose_making_was_interrupted_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("with-log");
+    fs::create_dir(&store).unwrap();
+    fs::write(store.join("creating"), "aries is making a database here\n").unwrap();
+    fs::write(store.join("control"), "").unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    post(lab.with_log, "/kv", &json!({ "key": "a", "value": 1 }));
+    assert_eq!(get(lab.with_log, "/kv")["count"], 1);
+    lab.stop();
+}
+
+/// Who sends half a request is answered, or left behind: nobody else waits for it.
+#[test]
+fn half_a_request_holds_nothing_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    let half_a_head = "POST /kv HTTP/1.1\r\nHost: lo";
+    let mut connection = TcpStream::connect(store).unwrap();
+    connection.write_all(half_a_head.as_bytes()).unwrap();
+    let half_a_body = format!(
+        "POST /kv HTTP/1.1\r\nHost: {store}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: 30\r\n\r\n{{\"key\": "
+    );
+    let (status, told) = send(store, &half_a_body).unwrap();
+    assert_eq!((status, told["error"].is_string()), (408, true), "{told}");
+    post(store, "/kv", &json!({ "key": "a", "value": 1 }));
+    lab.stop();
+    drop(connection);
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod exercises;
+mod lessons;
 mod one_file;
 #[cfg(feature = "otlp")]
 mod otlp;

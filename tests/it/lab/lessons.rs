@@ -106,7 +106,8 @@ fn eight_checkpoints_and_broken_rules() {
 /// What would go unnoticed otherwise: an output that is wrong, or stands there without a command.
 #[test]
 fn a_chapter_that_says_what_is_not_so_is_found() {
-    let chapter = "```script\n# a.script\nfill pages=1 records=1\n```\n\n```sh\ncat a.script\n```\n";
+    let chapter =
+        "```script\n# a.script\nfill pages=1 records=1\n```\n\n```sh\ncat a.script\n```\n";
     let shown = "```text\n# a.script\nfill pages=1 records=1\n```\n";
     assert_eq!(check(&format!("{chapter}{shown}")), (1, vec![]));
     for wrong in

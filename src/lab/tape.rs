@@ -15,18 +15,13 @@ const LOOKS: u32 = 5;
 fn record_json(lsn: Lsn, bytes: usize, record: &LogRecord<'_>) -> Value {
     let link = record.link();
     let pages: Vec<u64> = record.page_changes().map(|change| change.page.0).collect();
-    let undo_next = match record {
-        LogRecord::Compensation(clr) => clr.undo_next_lsn,
-        LogRecord::NestedTopActionEnd(end) => end.undo_next_lsn,
-        _ => None,
-    };
     json!({
         "lsn": lsn.get(),
         "txn": link.map(|link| link.txn.to_string()),
         "kind": record.name(),
         "pages": pages,
         "prev_lsn": link.and_then(|link| link.prev_lsn).map(Lsn::get),
-        "undo_next_lsn": undo_next.map(Lsn::get),
+        "undo_next_lsn": record.undo_next_lsn().map(Lsn::get),
         "bytes": bytes,
         "words": what_it_does(record, &PlainNames),
     })

@@ -395,12 +395,22 @@ impl<'a> LogRecord<'a> {
         }
     }
 
+    /// Where undo goes on, if the record has a field that says so: a compensation log record, and the dummy one that ends
+    /// a nested top action.
+    #[must_use]
+    pub fn undo_next_lsn(&self) -> Option<Lsn> {
+        match self {
+            Self::Compensation(record) => record.undo_next_lsn,
+            Self::NestedTopActionEnd(record) => record.undo_next_lsn,
+            _ => None,
+        }
+    }
+
     /// Where undo goes on, once it is done with this record.
     #[must_use]
     pub fn undo_goes_on_at(&self) -> Option<Lsn> {
         match self {
-            Self::Compensation(record) => record.undo_next_lsn,
-            Self::NestedTopActionEnd(record) => record.undo_next_lsn,
+            Self::Compensation(_) | Self::NestedTopActionEnd(_) => self.undo_next_lsn(),
             other => other.link().and_then(|link| link.prev_lsn),
         }
     }

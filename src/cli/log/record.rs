@@ -25,11 +25,6 @@ pub fn line(lsn: Lsn, record: &LogRecord<'_>) -> String {
 pub fn to_json(lsn: Lsn, bytes: usize, record: &LogRecord<'_>) -> Value {
     let (link, change) = (record.link(), record.page_changes().next());
     let pages: Vec<u64> = record.page_changes().map(|change| change.page.0).collect();
-    let undo_next_lsn = match record {
-        LogRecord::Compensation(clr) => clr.undo_next_lsn,
-        LogRecord::NestedTopActionEnd(end) => end.undo_next_lsn,
-        _ => None,
-    };
     json!({
         "lsn": lsn.get(),
         "txn": link.map(|link| link.txn.get()),
@@ -38,7 +33,7 @@ pub fn to_json(lsn: Lsn, bytes: usize, record: &LogRecord<'_>) -> Value {
         "page": change.map(|change| change.page.0),
         "pages": pages,
         "prev_page_lsn": change.and_then(|change| change.prev_page_lsn).map(Lsn::get),
-        "undo_next_lsn": undo_next_lsn.map(Lsn::get),
+        "undo_next_lsn": record.undo_next_lsn().map(Lsn::get),
         "bytes": bytes,
         "what": what_it_does(record, &PlainNames),
     })

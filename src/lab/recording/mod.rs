@@ -188,11 +188,6 @@ fn is_crash(statement: &Statement) -> bool {
 fn record_json(lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) -> Value {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let link = record.link();
-    let undo_next = match record {
-        LogRecord::Compensation(clr) => clr.undo_next_lsn,
-        LogRecord::NestedTopActionEnd(end) => end.undo_next_lsn,
-        _ => None,
-    };
     let pages: Vec<u64> = record.page_changes().map(|change| change.page.0).collect();
     json!({
         "lsn": lsn.get(),
@@ -200,7 +195,7 @@ fn record_json(lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) -> Value {
         "kind": record.name(),
         "pages": pages,
         "prev_lsn": link.and_then(|link| link.prev_lsn).map(Lsn::get),
-        "undo_next_lsn": undo_next.map(Lsn::get),
+        "undo_next_lsn": record.undo_next_lsn().map(Lsn::get),
         "bytes": padded(bytes.len()),
         "words": what_it_does(record, &PlainNames),
         "hex": hex,

@@ -32,6 +32,7 @@ mod store;
 mod supervisor;
 mod tape;
 mod telemetry;
+mod told;
 
 pub use entries::Entry;
 pub use http::{Listening, serve};

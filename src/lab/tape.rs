@@ -2,30 +2,16 @@
 
 use serde_json::{Value, json};
 
+use super::told::{hex, record_json};
 use super::{Refusal, Store};
 use crate::db::Outside;
 use crate::error::{Error, Result};
 use crate::ids::Lsn;
 use crate::page;
-use crate::record::{LogRecord, PlainNames, padded, what_it_does};
+use crate::record::padded;
 
 /// How often something that looks like damage is read again: a segment may be recycled under the reader's hands.
 const LOOKS: u32 = 5;
-
-fn record_json(lsn: Lsn, bytes: usize, record: &LogRecord<'_>) -> Value {
-    let link = record.link();
-    let pages: Vec<u64> = record.page_changes().map(|change| change.page.0).collect();
-    json!({
-        "lsn": lsn.get(),
-        "txn": link.map(|link| link.txn.to_string()),
-        "kind": record.name(),
-        "pages": pages,
-        "prev_lsn": link.and_then(|link| link.prev_lsn).map(Lsn::get),
-        "undo_next_lsn": record.undo_next_lsn().map(Lsn::get),
-        "bytes": bytes,
-        "words": what_it_does(record, &PlainNames),
-    })
-}
 
 /// The latest `most` durable records, or those from an LSN on; and where the log's marks stand.
 ///
@@ -90,8 +76,8 @@ pub fn one(store: &Store, lsn: Lsn) -> Result<Value, Refusal> {
         return Err(Refusal::new(axum::http::StatusCode::NOT_FOUND, message));
     };
     let bytes = read.bytes();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(json!({ "record": record_json(lsn, padded(bytes.len()), &read.record()), "hex": hex }))
+    let record = record_json(lsn, padded(bytes.len()), &read.record());
+    Ok(json!({ "record": record, "hex": hex(bytes) }))
 }
 
 /// The pages in the pool, beside what is on disk; the dirty page table and the transaction table.

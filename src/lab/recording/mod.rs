@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 pub use state::State;
 
+use super::told::{hex, record_json};
 use crate::event::Event;
 use crate::ids::Lsn;
-use crate::record::{LogRecord, PlainNames, padded, what_it_does};
+use crate::record::{LogRecord, padded};
 use crate::script::{self, Block, Script, Session, Statement};
 
 /// A script is run so far, in events: nobody steps through more.
@@ -161,7 +162,9 @@ impl Recording {
         let end = lsn.get() + bytes.len() as u64;
         self.records.retain(|(known, _)| *known < lsn || known.get() >= end);
         let at = self.records.partition_point(|(known, _)| *known < lsn);
-        self.records.insert(at, (lsn, record_json(lsn, bytes, record)));
+        let mut told = record_json(lsn, padded(bytes.len()), record);
+        told["hex"] = hex(bytes).into();
+        self.records.insert(at, (lsn, told));
     }
 
     /// Notes the record that was appended, if one was; gives it.
@@ -183,23 +186,6 @@ fn is_crash(statement: &Statement) -> bool {
         statement.command,
         script::Command::Crash(_) | script::Command::Kill | script::Command::Close
     )
-}
-
-fn record_json(lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) -> Value {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let link = record.link();
-    let pages: Vec<u64> = record.page_changes().map(|change| change.page.0).collect();
-    json!({
-        "lsn": lsn.get(),
-        "txn": link.map(|link| link.txn.to_string()),
-        "kind": record.name(),
-        "pages": pages,
-        "prev_lsn": link.and_then(|link| link.prev_lsn).map(Lsn::get),
-        "undo_next_lsn": record.undo_next_lsn().map(Lsn::get),
-        "bytes": padded(bytes.len()),
-        "words": what_it_does(record, &PlainNames),
-        "hex": hex,
-    })
 }
 
 #[cfg(test)]

@@ -64,11 +64,9 @@ fn read(store: &Store, from: Option<Lsn>, end: Lsn, most: usize) -> Result<Vec<V
 /// A [`Refusal`] where none begins there.
 pub fn one(store: &Store, lsn: Lsn) -> Result<Value, Refusal> {
     store.needs_log("a record")?;
-    if lsn >= store.db().stats().flushed_lsn {
-        let message = format!(
-            "the log is durable up to {}: no record to show at {lsn}",
-            store.db().stats().flushed_lsn
-        );
+    let durable = store.db().stats().flushed_lsn;
+    if lsn >= durable {
+        let message = format!("the log is durable up to {durable}: no record to show at {lsn}");
         return Err(Refusal::new(axum::http::StatusCode::NOT_FOUND, message));
     }
     let Ok(read) = store.db().read_log(lsn) else {

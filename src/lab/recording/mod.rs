@@ -113,11 +113,12 @@ impl Recording {
         let (first, mut phase) = (self.steps.len(), None);
         let events = session.events();
         self.note_log(session, &events);
+        let is_restart = is_restart(&events);
         for event in &events {
             phase = event.phase().max(phase);
             let record = self.read(session, event);
             self.state.take_in(event, record.as_ref());
-            self.step(event.to_json(phase.filter(|_| is_restart(&events))));
+            self.step(event.to_json(phase.filter(|_| is_restart)));
         }
         if !session.is_open() && !self.state.is_down() && is_crash(statement) {
             self.state.go_down();
@@ -160,11 +161,11 @@ impl Recording {
     /// Notes a record, in place of those that stood there before a crash and were lost.
     fn note(&mut self, lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) {
         let end = lsn.get() + bytes.len() as u64;
-        self.records.retain(|(known, _)| *known < lsn || known.get() >= end);
-        let at = self.records.partition_point(|(known, _)| *known < lsn);
+        let from = self.records.partition_point(|(known, _)| *known < lsn);
+        let to = self.records.partition_point(|(known, _)| known.get() < end);
         let mut told = record_json(lsn, padded(bytes.len()), record);
         told["hex"] = hex(bytes).into();
-        self.records.insert(at, (lsn, told));
+        self.records.splice(from..to, [(lsn, told)]);
     }
 
     /// Notes the record that was appended, if one was; gives it.

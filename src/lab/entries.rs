@@ -10,14 +10,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::reading::each_record;
 use super::store::json_of;
 use crate::db::Outside;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{Lsn, TxnId};
 use crate::record::{KeyChange, LogRecord, ToldValue};
-
-/// How often something that looks like damage is read again: a segment may be recycled under the reader's hands.
-const LOOKS: u32 = 5;
 
 /// One change of a key.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -91,29 +89,10 @@ impl Read {
 /// The entries from this LSN on, up to `end`, of a database that is open elsewhere or here.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when the log is damaged; those of the disk.
+/// [`crate::Error::Corrupt`] when the log is damaged; those of the disk.
 pub fn read(directory: &Path, from: Lsn, end: Lsn) -> Result<Vec<Entry>> {
-    let mut looks = 1;
-    loop {
-        match read_once(directory, from, end) {
-            Err(Error::Corrupt { .. }) if looks < LOOKS => looks += 1,
-            read => return read,
-        }
-    }
-}
-
-fn read_once(directory: &Path, from: Lsn, end: Lsn) -> Result<Vec<Entry>> {
-    let log = Outside::open_in_use(directory)?.log()?;
-    let mut scan = log.scan(from);
-    let mut read = Read::default();
-    while let Some((lsn, record)) = scan.next_record()? {
-        if lsn >= end {
-            break;
-        }
-        if lsn >= from {
-            read.take_in(lsn, &record);
-        }
-    }
+    let take_in = |read: &mut Read, lsn, _, record: &LogRecord<'_>| read.take_in(lsn, record);
+    let read: Read = each_record(directory, Some(from), end, take_in)?;
     let mut committed = read.committed;
     committed.sort_by_key(|entry| entry.sequence);
     Ok(committed)

@@ -25,6 +25,7 @@ mod guard;
 mod handlers;
 mod http;
 mod one_file;
+mod reading;
 mod recording;
 mod refusal;
 mod site;

@@ -1,17 +1,17 @@
 //! The log and the buffer pool of a running store, as the engine has them.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
+use super::reading::each_record;
 use super::told::{hex, record_json};
 use super::{Refusal, Store};
 use crate::db::Outside;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::Lsn;
 use crate::page;
 use crate::record::padded;
-
-/// How often something that looks like damage is read again: a segment may be recycled under the reader's hands.
-const LOOKS: u32 = 5;
 
 /// The latest `most` durable records, or those from an LSN on; and where the log's marks stand.
 ///
@@ -20,13 +20,14 @@ const LOOKS: u32 = 5;
 pub fn latest(store: &Store, from: Option<Lsn>, most: usize) -> Result<Value, Refusal> {
     store.needs_log("the tape")?;
     let stats = store.db().stats();
-    let mut looks = 1;
-    let records = loop {
-        match read(store, from, stats.flushed_lsn, most) {
-            Err(Error::Corrupt { .. }) if looks < LOOKS => looks += 1,
-            read => break read?,
+    let directory = &store.options().directory;
+    let end = stats.flushed_lsn;
+    let records = each_record(directory, from, end, |latest: &mut VecDeque<Value>, lsn, bytes, record| {
+        latest.push_back(record_json(lsn, bytes, record));
+        if latest.len() > most {
+            latest.pop_front();
         }
-    };
+    })?;
     Ok(json!({
         "records": records,
         "markers": {
@@ -37,25 +38,6 @@ pub fn latest(store: &Store, from: Option<Lsn>, most: usize) -> Result<Value, Re
             "end_lsn": stats.end_lsn.get(),
         },
     }))
-}
-
-fn read(store: &Store, from: Option<Lsn>, end: Lsn, most: usize) -> Result<Vec<Value>> {
-    let log = Outside::open_in_use(&store.options().directory)?.log()?;
-    let from = from.unwrap_or_else(|| log.start());
-    let mut scan = log.scan(from);
-    let mut records = std::collections::VecDeque::new();
-    while let Some((lsn, bytes, record)) = scan.next_sized()? {
-        if lsn >= end {
-            break;
-        }
-        if lsn >= from {
-            records.push_back(record_json(lsn, bytes, &record));
-        }
-        if records.len() > most {
-            records.pop_front();
-        }
-    }
-    Ok(records.into())
 }
 
 /// One record, with its bytes.

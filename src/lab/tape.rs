@@ -84,7 +84,7 @@ pub fn pool(store: &Store) -> Result<Value, Refusal> {
     let transactions = table.iter().map(|(txn, entry)| {
         json!({
             "txn": txn.to_string(),
-            "state": format!("{:?}", entry.state),
+            "state": entry.state.to_string(),
             "first_lsn": entry.first_lsn.map(Lsn::get),
             "last_lsn": entry.last_lsn.map(Lsn::get),
             "undo_next_lsn": entry.undo_next_lsn.map(Lsn::get),
@@ -92,4 +92,29 @@ pub fn pool(store: &Store) -> Result<Value, Refusal> {
     });
     let transactions: Vec<Value> = transactions.collect();
     Ok(json!({ "frames": db.frames(), "pages": pages, "transaction_table": transactions }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::lab::StoreOptions;
+
+    /// The words for a state are those of a recording, and of the documents.
+    #[test]
+    fn a_transaction_under_way_is_active() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            directory: directory.path().join("store"),
+            with_log: true,
+            checkpoint_every: 0,
+        };
+        let store = Store::open(options).unwrap();
+        let table = store.db().table("accounts").unwrap();
+        let mut txn = store.db().begin().unwrap();
+        txn.put(&table, b"alice", b"100").unwrap();
+        let told = pool(&store).unwrap();
+        assert_eq!(told["transaction_table"][0]["state"], "active", "{told}");
+        txn.rollback().unwrap();
+    }
 }

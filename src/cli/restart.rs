@@ -31,7 +31,7 @@ const SHAPE: &str = "\
 The JSON object (LSNs are bytes of the log, durations microseconds, nil is null):
   version   of this shape: 1
   dry_run   whether nothing was written
-  events    with --explain, in order: { event, phase, section, words, and the event's fields },
+  events    with --explain, in order: { event, phase, section, words, why, and the event's fields },
             phase being opening, analysis, redo or undo, section that of the ARIES paper
   error     why the restart was refused or failed, in words; null if all went well
   report    null if it did not go well, else

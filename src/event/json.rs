@@ -16,6 +16,7 @@ impl Event {
             ("phase".to_owned(), phase.map(Phase::name).into()),
             ("section".to_owned(), self.paper_section(phase).into()),
             ("words".to_owned(), self.to_string().into()),
+            ("why".to_owned(), self.why().into()),
         ];
         Value::Object(head.into_iter().chain(fields).collect::<Map<_, _>>())
     }

@@ -1,5 +1,6 @@
-// Why an event happened as it did: the comparison that decides it, with the numbers of this very step. Each is
-// { left, sign, right, verdict, tone }, the sides being { name, value }, or null where words say enough.
+// The comparison that decides an event, with the numbers of this very step. Each is { left, sign, right, verdict, tone },
+// the sides being { name, value }, or null where words say enough. Why it decides so the engine says itself (event.why):
+// a verdict does not repeat it.
 
 import { eventName, lsnText, pageText, txnText } from "./terms.js";
 
@@ -34,7 +35,7 @@ function pageLsnBefore(event, previous) {
 function redone(event, previous) {
   const pageLsn = pageLsnBefore(event, previous);
   return { left: side(`pageLSN of ${pageText(event.page)}`, pageLsn), sign: "<", right: side("LSN of the record", event.lsn),
-    verdict: "REDO: the page lacks the change", tone: "do" };
+    verdict: "REDO", tone: "do" };
 }
 
 function skipped(event, previous) {
@@ -43,16 +44,16 @@ function skipped(event, previous) {
   switch (event.reason) {
     case "page_not_dirty":
       return { left: { name: "dirty page table", value: `no ${pageText(event.page)}` }, sign: "→", right: record,
-        verdict: "SKIP: its changes are all on disk, it is not even read", tone: "skip" };
+        verdict: "SKIP", tone: "skip" };
     case "below_rec_lsn":
       return { left: record, sign: "<", right: side(`recLSN of ${pageText(event.page)}`, recLsn),
-        verdict: "SKIP: all changes before its recLSN are on disk", tone: "skip" };
+        verdict: "SKIP", tone: "skip" };
     case "page_lsn_not_below":
       return { left: side(`pageLSN of ${pageText(event.page)}`, pageLsnBefore(event, previous)), sign: "≥", right: record,
-        verdict: "SKIP: the page has the change already", tone: "skip" };
+        verdict: "SKIP", tone: "skip" };
     default:
       return { left: { name: pageText(event.page), value: "damaged" }, sign: "→", right: record,
-        verdict: "SKIP: the page will be rebuilt as a whole", tone: "skip" };
+        verdict: "SKIP: it will be rebuilt as a whole", tone: "skip" };
   }
 }
 
@@ -69,7 +70,7 @@ function dirtied(event) {
   const entry = { name: `recLSN of ${pageText(event.page)}`, value: lsnText(event.rec_lsn) };
   if (typeof event.replaced === "number" && event.replaced !== event.rec_lsn) {
     return { left: side("recLSN so far", event.replaced), sign: "→", right: entry,
-      verdict: "the checkpoint knew of an older change", tone: "note" };
+      verdict: "the older one counts", tone: "note" };
   }
   const source = event.from_checkpoint ? { name: "the checkpoint", value: "has the page" }
     : { name: "the record", value: `changes ${pageText(event.page)}` };
@@ -79,7 +80,7 @@ function dirtied(event) {
 function raised(event, previous) {
   const recLsn = previous?.state.dirty_page_table.find(([page]) => page === event.page)?.[1];
   return { left: side(`recLSN of ${pageText(event.page)} so far`, recLsn), sign: "≤", right: side("its pageLSN on disk", event.page_lsn),
-    verdict: "RAISED: the page was written after it had become dirty", tone: "note" };
+    verdict: "RAISED", tone: "note" };
 }
 
 function noted(event) {
@@ -90,7 +91,7 @@ function noted(event) {
 // What analysis knows of a transaction so far; later records may tell more.
 function fateOf({ state, undo_next_lsn: next }) {
   switch (state) {
-    case "committing": return "committed: it will not be undone";
+    case "committing": return "committed";
     case "prepared": return "in doubt: it waits for its coordinator";
     case "rolling_back": return next === null ? "rolled back: only its end is missing so far" : "a loser: its rollback will go on there";
     default: return "a loser, unless its commit is still to come";
@@ -105,5 +106,5 @@ function undone(event) {
 
 function passed(event) {
   return { left: side("record", event.lsn), sign: "→", right: side("undoNextLSN", event.undo_next_lsn),
-    verdict: "PASSED OVER: a CLR is never undone, it leads on", tone: "skip" };
+    verdict: "PASSED OVER", tone: "skip" };
 }

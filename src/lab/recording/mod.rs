@@ -123,7 +123,7 @@ impl Recording {
         if !session.is_open() && !self.state.is_down() && is_crash(statement) {
             self.state.go_down();
             let words = "the database is down: what was in memory only is gone";
-            self.step(json!({ "event": "down", "phase": null, "section": null, "words": words }));
+            self.step(json!({ "event": "down", "phase": null, "section": null, "words": words, "why": null }));
         }
         if session.is_open() && self.steps.len() > first {
             let words = format!("behind line {}: {}", statement.line, statement.text.trim());

@@ -59,6 +59,7 @@ fn a_dry_run_tells_exactly_what_a_real_restart_then_does() {
             assert_eq!(told["words"], event.to_string());
             let phase = Phase::ALL.into_iter().find(|phase| told["phase"] == phase.name());
             assert_eq!(told["section"], Value::from(event.paper_section(phase)));
+            assert_eq!(told["why"], Value::from(event.why()));
             assert!(event.fields().iter().all(|(name, _)| told.get(name).is_some()), "{told}");
         }
         // It was recovered, and closed.

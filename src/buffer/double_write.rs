@@ -195,17 +195,8 @@ fn checksum(mut header: Header, entries: &[Entry]) -> u32 {
 /// The batch in `bytes`, if it is complete: its number and its images.
 #[must_use]
 pub fn read_batch(bytes: &[u8], page_size: usize) -> Option<(u64, Vec<Image>)> {
-    let (header, rest) = Header::ref_from_prefix(bytes).ok()?;
-    let count = usize::try_from(header.count.get()).ok()?;
-    let whole = header.magic == MAGIC
-        && (1..=BATCH_PAGES).contains(&count)
-        && header.page_size.get() as usize == page_size
-        && header.batch.get() < u64::MAX;
-    if !whole {
-        return None;
-    }
-    let (entries, _) = <[Entry]>::ref_from_prefix_with_elems(rest, count).ok()?;
-    if header.crc.get() != checksum(*header, entries) {
+    let (header, entries) = read_header(bytes)?;
+    if header.page_size.get() as usize != page_size || header.batch.get() == u64::MAX {
         return None;
     }
     let images = bytes.get(DOUBLE_WRITE_HEADER..)?.chunks_exact(page_size);
@@ -218,5 +209,23 @@ pub fn read_batch(bytes: &[u8], page_size: usize) -> Option<(u64, Vec<Image>)> {
             (same && page::verify(bytes, image.page).is_ok()).then_some(image)
         })
         .collect();
-    (images.len() == count).then_some((header.batch.get(), images))
+    (images.len() == entries.len()).then_some((header.batch.get(), images))
+}
+
+/// The pages that the batch in `bytes` holds according to its header, complete or not, in their order.
+#[must_use]
+pub fn pages_of_batch(bytes: &[u8]) -> Vec<PageId> {
+    let entries = read_header(bytes).map_or(&[][..], |(_, entries)| entries);
+    entries.iter().map(|entry| PageId(entry.page.get())).collect()
+}
+
+/// The header with what it lists, if its checksum is right.
+fn read_header(bytes: &[u8]) -> Option<(&Header, &[Entry])> {
+    let (header, rest) = Header::ref_from_prefix(bytes).ok()?;
+    let count = usize::try_from(header.count.get()).ok()?;
+    if header.magic != MAGIC || !(1..=BATCH_PAGES).contains(&count) {
+        return None;
+    }
+    let (entries, _) = <[Entry]>::ref_from_prefix_with_elems(rest, count).ok()?;
+    (header.crc.get() == checksum(*header, entries)).then_some((header, entries))
 }

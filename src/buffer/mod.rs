@@ -44,7 +44,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 pub use double_write::{
-    BATCH_PAGES, DOUBLE_WRITE_FILE, DOUBLE_WRITE_HEADER, DoubleWrite, Image, read_batch,
+    BATCH_PAGES, DOUBLE_WRITE_FILE, DOUBLE_WRITE_HEADER, DoubleWrite, Image, pages_of_batch,
+    read_batch,
 };
 pub use guard::{PageRead, PageWrite};
 pub use pages_file::{PAGES_FILE, PagesFile};

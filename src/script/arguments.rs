@@ -126,6 +126,18 @@ impl<'l> Arguments<'l> {
         self.keyed(key).map(|word| self.chosen(word, &what, among)).transpose()
     }
 
+    /// `key=0,2,5`: numbers between commas; none where something else stands there.
+    pub fn keyed_numbers(&mut self, key: &str) -> Parsed<Option<Vec<usize>>> {
+        let is_number = |argument: &&&Argument| {
+            let value = &argument.value.text;
+            argument.key.as_deref() == Some(key) && value.starts_with(|c: char| c.is_ascii_digit())
+        };
+        if !self.left.iter().any(|argument| is_number(&argument)) {
+            return Ok(None);
+        }
+        self.list(key, "numbers, such as 0,2,5", |text| text.parse().ok()).map(Some)
+    }
+
     fn page_of(&self, word: &Word) -> Parsed<PageId> {
         page(&word.text).ok_or_else(|| self.wrong(word, "a page, such as P3"))
     }

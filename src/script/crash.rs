@@ -1,6 +1,6 @@
 //! Crashes, failures and damage: what befalls the database from outside.
 //!
-//! A crash is real for the engine: a [`Gate`] before its disk lets nothing pass any more, so whatever it still
+//! A crash is real for the engine: a `Gate` before its disk lets nothing pass any more, so whatever it still
 //! tries (rolling back what was under way, say) reaches no file. What had reached the simulated disk before then
 //! survives, or not, as the script says.
 
@@ -8,18 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::gate::{Gate, filled};
 use super::session::{Session, refused};
 use super::statement::{Crash, FaultKind, Keep, Place};
-use crate::buffer::PAGES_FILE;
+use crate::buffer::{DOUBLE_WRITE_FILE, PAGES_FILE, pages_of_batch};
 use crate::disk::{
-    self, Call, Disk, FileDisk, Pending, PendingKind, SimDisk, Survivors, WatchedDisk,
+    self, Disk, FileDisk, Pending, PendingKind, SimDisk, Survivors, WatchedDisk, Watcher,
 };
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::ids::{Lsn, PageId, TxnId};
 use crate::log::{CONTROL_FILE, ControlFile, Geometry, MasterRecord};
 use crate::record::Names as _;
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 
 /// Bytes of a sector of a simulated disk.
 const SECTOR: u64 = 512;
@@ -48,40 +49,42 @@ impl Home {
             Self::Simulated(disk) => Arc::new(disk.clone()),
             Self::Directory(path) => Arc::new(FileDisk::open(path)?),
         };
-        let gate = Arc::clone(gate);
-        Ok(WatchedDisk::new(inner, move |call| gate.pass(call)))
+        let gate = Arc::clone(gate) as Arc<dyn Watcher>;
+        Ok(WatchedDisk::watched_by(inner, gate))
     }
 }
 
-/// What an engine's calls to its disk pass, until it is shut.
-#[derive(Default)]
-pub(super) struct Gate(Mutex<GateState>);
-
-#[derive(Default)]
-struct GateState {
-    is_shut: bool,
-    /// It shuts when the file of pages is to be synced.
-    shuts_before_pages_are_synced: bool,
+/// A change that power failed before it was synced.
+#[derive(Clone, Debug)]
+pub struct Unsynced {
+    /// What it is.
+    pub pending: Pending,
+    /// Whether it reached the disk.
+    pub survived: bool,
+    /// How many bytes of a sector there are up to the last one that is not zero.
+    pub filled: usize,
 }
 
-impl Gate {
-    pub(super) fn shut(&self) {
-        self.0.lock().is_shut = true;
-    }
+/// What a failure of power met.
+#[derive(Clone, Debug, Default)]
+pub struct PowerFailed {
+    /// What was not synced, in the order of time.
+    pub unsynced: Vec<Unsynced>,
+    /// The pages of the batch in the double-write file, as the engine had written it.
+    pub batch: Vec<PageId>,
+}
 
-    fn pass(&self, call: &Call) -> Result<()> {
-        let mut state = self.0.lock();
-        if state.shuts_before_pages_are_synced
-            && call.operation == "sync"
-            && call.name == PAGES_FILE
-        {
-            state.is_shut = true;
-        }
-        if state.is_shut {
-            let reason = std::io::Error::other("the process is gone");
-            return Err(Error::from_io(call.operation, &call.name, reason));
-        }
-        Ok(())
+impl PowerFailed {
+    fn of(disk: &SimDisk, survivors: &Survivors) -> Self {
+        let surviving = disk.surviving(survivors);
+        let told = |pending: Pending| Unsynced {
+            survived: surviving.contains(&pending.id),
+            filled: disk.pending_bytes(pending.id).map_or(0, |bytes| filled(&bytes)),
+            pending,
+        };
+        let batch = disk.read_file(DOUBLE_WRITE_FILE).map(|bytes| pages_of_batch(&bytes));
+        let unsynced = disk.pending().into_iter().map(told).collect();
+        Self { unsynced, batch: batch.unwrap_or_default() }
     }
 }
 
@@ -115,11 +118,14 @@ impl Session {
         }
         self.renumber();
         let disk = self.sim_disk()?;
-        let image = disk.crash(&self.survivors(disk, crash)?);
+        let survivors = self.survivors(disk, crash)?;
+        let failed = self.calls.as_ref().map(|_| PowerFailed::of(disk, &survivors));
+        let image = disk.crash(&survivors);
         if self.running.is_some() {
             self.kill()?;
         }
         self.home = Home::Simulated(image);
+        self.power_failed = failed;
         Ok(())
     }
 
@@ -139,7 +145,7 @@ impl Session {
             return refused(format!("{page} is not dirty: nothing of it is written"));
         }
         if let Some(running) = &self.running {
-            running.gate.0.lock().shuts_before_pages_are_synced = true;
+            running.gate.shut_before_pages_are_synced();
         }
         match db.flush_page(page) {
             Err(_) => Ok(()),
@@ -149,15 +155,16 @@ impl Session {
 
     fn survivors(&self, disk: &SimDisk, crash: &Crash) -> Result<Survivors> {
         let Some((page, sectors)) = &crash.torn else {
-            return Ok(match crash.keep {
+            return Ok(match &crash.keep {
                 Keep::AllBut(number) => {
                     let ids = disk.pending().into_iter().map(|pending| pending.id).enumerate();
-                    let kept = ids.filter(|(index, _)| *index != number).map(|(_, id)| id);
+                    let kept = ids.filter(|(index, _)| index != number).map(|(_, id)| id);
                     Survivors::Chosen(kept.collect())
                 }
+                Keep::Chosen(numbers) => Survivors::Chosen(chosen(&disk.pending(), numbers)?),
                 Keep::None => Survivors::None,
                 Keep::All => Survivors::All,
-                Keep::Random(seed) => Survivors::Random { seed },
+                Keep::Random(seed) => Survivors::Random { seed: *seed },
             });
         };
         let page_size = u64::from(self.master()?.page_size);
@@ -283,6 +290,18 @@ impl Session {
             list(ended, " "),
         )
     }
+}
+
+/// The changes with these numbers.
+fn chosen(pending: &[Pending], numbers: &[usize]) -> Result<BTreeSet<u64>> {
+    let id = |number: &usize| match pending.get(*number) {
+        Some(pending) => Ok(pending.id),
+        None => refused(format!(
+            "keep={number}: of what was not synced there are {}, counted from 0",
+            pending.len()
+        )),
+    };
+    numbers.iter().map(id).collect()
 }
 
 /// Lists longer than this are counted.

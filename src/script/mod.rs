@@ -25,7 +25,7 @@
 //! - the same script on a simulated disk prints the same, every time;
 //! - a statement returns: one that must wait for a lock says so, and goes on when the lock is free;
 //! - whatever is typed gives an output or an error, and leaves a session that can go on;
-//! - the grammar is one that goldenscript reads too (but for `torn=P3:0-0`, which it wants in quotes).
+//! - the grammar is one that goldenscript reads too (but for `torn=P3:0-0` and `keep=0,2`, which it wants in quotes).
 //!
 //! Every statement is listed in [`VOCABULARY`], and told by example in docs/script.md.
 
@@ -35,6 +35,7 @@ mod blocks;
 mod crash;
 mod forge;
 mod forged;
+mod gate;
 mod names;
 mod session;
 mod settings;
@@ -45,9 +46,12 @@ mod tables;
 mod told;
 mod transactions;
 mod vocabulary;
+mod watch;
 
 pub use blocks::{Block, Difference, Script, ScriptError, Verdict};
+pub use crash::{PowerFailed, Unsynced};
 pub use forged::{Forged, ForgedEntry};
+pub use gate::Io;
 pub use session::{Performed, Session};
 pub use statement::{
     Action, Command, Crash, FaultKind, Half, Keep, Place, Setting, Statement, View,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::actor::Actor;
-use super::crash::{Gate, Home};
+use super::crash::{Home, PowerFailed};
 use super::forge::{CrashedLog, Forge};
+use super::gate::{Calls, Gate};
 use super::names::Names;
 use super::settings::Settings;
 use super::statement::{Command, Half, Statement};
@@ -44,6 +45,10 @@ pub struct Session {
     pub(super) stage: (u16, usize),
     /// The value that `update` writes next.
     pub(super) value: u8,
+    /// The calls of the engine to its disk, if somebody watches.
+    pub(super) calls: Option<Arc<Mutex<Calls>>>,
+    /// What the latest failure of power met, if somebody watches.
+    pub(super) power_failed: Option<PowerFailed>,
 }
 
 /// An open database.
@@ -127,6 +132,8 @@ impl Session {
             trace: false,
             stage: (0, 0),
             value: 0,
+            calls: None,
+            power_failed: None,
         }
     }
 
@@ -301,7 +308,7 @@ impl Session {
     }
 
     pub(super) fn open(&mut self) -> Result<()> {
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(Gate::new(self.calls.clone()));
         let events = Arc::clone(&self.events);
         let observer = move |event: &Event| events.lock().push(event.clone());
         let options = match self.home {

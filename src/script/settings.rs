@@ -21,6 +21,24 @@ impl Settings {
         self.options(options, PAGE_SIZE)
     }
 
+    /// Bytes of a page of the next database on a simulated disk.
+    pub(super) fn page_size(&self) -> usize {
+        let set = self.0.iter().rev().find_map(|setting| match setting {
+            Setting::PageSize(bytes) => Some(*bytes),
+            _ => None,
+        });
+        set.unwrap_or(PAGE_SIZE)
+    }
+
+    /// Bytes of a segment of its log.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        let set = self.0.iter().rev().find_map(|setting| match setting {
+            Setting::SegmentBytes(bytes) => Some(*bytes),
+            _ => None,
+        });
+        set.unwrap_or(SEGMENT_BYTES)
+    }
+
     /// These options, with what was set; pages have `page_size` bytes if nothing else was.
     pub(super) fn options(&self, options: Options, page_size: usize) -> Options {
         let mut options = options.background(false);

@@ -247,7 +247,7 @@ pub struct Crash {
 }
 
 /// Of what was written and not synced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Keep {
     /// Nothing.
     None,
@@ -255,6 +255,8 @@ pub enum Keep {
     All,
     /// All but one: the sector or name that was written, and not synced, after so many others.
     AllBut(usize),
+    /// Exactly these sectors and names, each by how many others were written, and not synced, before it.
+    Chosen(Vec<usize>),
     /// Each sector or name with probability 1/2.
     Random(u64),
 }
@@ -468,7 +470,10 @@ fn crash(rest: &mut Arguments<'_>) -> Result<Crash, SyntaxError> {
     let keep = [("none", Keep::None), ("all", Keep::All), ("random", Keep::Random(seed))];
     let keep = match rest.optional_number("lose")? {
         Some(number) => Keep::AllBut(number),
-        None => rest.keyed_choice("keep", &keep)?.unwrap_or(Keep::None),
+        None => match rest.keyed_numbers("keep")? {
+            Some(numbers) => Keep::Chosen(numbers),
+            None => rest.keyed_choice("keep", &keep)?.unwrap_or(Keep::None),
+        },
     };
     Ok(Crash { keep, torn: rest.torn()? })
 }

@@ -193,9 +193,9 @@ pub const VOCABULARY: &[Entry] = &[
     ),
     entry(
         "crash",
-        "crash [keep=none|all|random] [seed=N] [lose=N] [torn=P:A-B]",
+        "crash [keep=none|all|random|N,N,…] [seed=N] [lose=N] [torn=P:A-B]",
         "The power fails. Of what was written and not synced nothing reaches the disk, or all of it, or a \
-         random part, or all but the sector written after N others. With `torn` it fails while the page is written in place: of its sectors only A to B \
+         random part, or the sectors and names written after so many others, or all but the one written after N others. With `torn` it fails while the page is written in place: of its sectors only A to B \
          reach the disk.",
         "crash keep=none torn=P3:0-0",
     ),

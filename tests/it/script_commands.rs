@@ -218,6 +218,8 @@ fn errors_name_what_the_script_named() {
         ("table t\nT2: put t a 1\ndrop t", "the table \"t\" is in use"),
         ("table t\nT2: read P5.1", "page P5 belongs to a table"),
         ("crash torn=P1:5-2", "5-2 are not of them"),
+        ("crash keep=0,77", "keep=0: of what was not synced there are 0, counted from 0"),
+        ("crash keep=0,two", "\"0,two\" is not numbers, such as 0,2,5"),
         ("crash\nlog clr T1 P1", "the latest update by hand to compensate is none of P1"),
         ("crash\nlog update T3 P1\nlog update T3 P1\nlog clr T3 P1", "undo of #1 goes on at #0"),
     ] {
@@ -360,6 +362,7 @@ const WORDS: &[&str] = &[
     "keep=random",
     "seed=3",
     "lose=1",
+    "keep=0,2",
     "torn=P1:0-0",
     "explain",
     "on",

@@ -249,6 +249,12 @@ impl Content {
 }
 
 impl SectorImage {
+    /// Its bytes within the file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        let start = within_block(self.offset);
+        &self.block.bytes()[start..start + self.length]
+    }
+
     /// Takes what the sector leaves into a fingerprint.
     pub(super) fn mix(&self, mixer: &mut Mixer) {
         mixer.push(self.offset << 1 | u64::from(self.grows), self.length as u64);

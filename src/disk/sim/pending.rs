@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::SimDisk;
 use super::image::{Change, Image, Inode};
 use super::state::{Entry, Fate, State};
+use super::{SimDisk, Survivors};
 
 /// A change that is not durable yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +63,30 @@ impl SimDisk {
             }
         }
         pending
+    }
+
+    /// The bytes that a pending change writes; `None` if it writes no sector, or is none.
+    #[must_use]
+    pub fn pending_bytes(&self, id: u64) -> Option<Vec<u8>> {
+        let state = self.state.lock();
+        let entry = state.entries.iter().find(|entry| entry.id == id)?;
+        match &entry.change {
+            Change::Sector { image, .. } => Some(image.bytes().to_vec()),
+            _ => None,
+        }
+    }
+
+    /// Which of the pending changes reach the disk, wholly or in part, if power fails so: their ids. That is what
+    /// [`SimDisk::crash`] then does.
+    ///
+    /// # Panics
+    /// As [`SimDisk::crash`].
+    #[must_use]
+    pub fn surviving(&self, survivors: &Survivors) -> BTreeSet<u64> {
+        let state = self.state.lock();
+        let pending = state.entries.iter().filter(|entry| entry.fate != Fate::Synced);
+        let mut survives = survivors.chooser(state.power, &state.entries);
+        pending.filter(|entry| survives(entry).is_some()).map(|entry| entry.id).collect()
     }
 }
 

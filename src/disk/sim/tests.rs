@@ -403,3 +403,24 @@ fn files_that_nobody_can_reach_are_forgotten() {
     assert!(disk.crash(&ALL).state.lock().cached.files.is_empty());
     assert_eq!(file.read_at(0, &mut [0; 9]).unwrap(), 4);
 }
+
+#[test]
+fn what_will_survive_is_known_before() {
+    let (disk, file) = disk_with("pages", &[1; 4096]);
+    file.write_at(0, &[2; 2048]).unwrap();
+    disk.create("log").unwrap().write_at(100, b"abc").unwrap();
+    disk.rename("log", "control").unwrap();
+    for survivors in [Survivors::None, Survivors::All]
+        .into_iter()
+        .chain((0..20).map(|seed| Survivors::Random { seed }))
+    {
+        let (crashed, told) = (disk.crash(&survivors), disk.surviving(&survivors));
+        let again = disk.crash(&Survivors::Chosen(told));
+        for name in ["pages", "log", "control"] {
+            assert_eq!(crashed.read_file(name), again.read_file(name), "{survivors:?}");
+        }
+    }
+    let first = disk.pending()[0].id;
+    assert_eq!(disk.pending_bytes(first), Some(vec![2; 512]));
+    assert_eq!(disk.pending_bytes(disk.pending()[4].id), None, "a name has no bytes");
+}

@@ -8,7 +8,7 @@
 //!   request → http (tokio, axum) → a blocking thread → Store → Db        telemetry looks on: /metrics, spans
 //! ```
 //!
-//! - [`Store`]: what a store does, without HTTP. [`Entry`]: its log as a student reads it; `tape`: as the engine wrote it.
+//! - [`Store`]: what a store does, without HTTP. [`Entry`]: its log as a student reads it; `tape`: as the engine wrote it; `reading` reads it for both.
 //! - `http`: its calls, and who may make them. [`serve`] is the process of one store.
 //! - [`Recording`]: a script of the command language, run and recorded, event by event; [`one_file`] makes a page of it that needs no server.
 //! - [`supervise`]: both of them, and whatever dies begins anew.
@@ -38,7 +38,7 @@ mod told;
 pub use entries::Entry;
 pub use http::{Listening, serve};
 pub use one_file::one_file;
-pub use recording::{CrashAt, Recording};
+pub use recording::{CrashAt, CrashPlace, Recording};
 pub use refusal::Refusal;
 pub use store::{Operation, Store, StoreOptions};
 pub use supervisor::{Happened, Kept, Lab, TOKEN_VARIABLE, supervise};

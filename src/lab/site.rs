@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::guard::{Guard, guarded};
 use super::handlers::Body;
-use super::{CrashAt, Recording, Refusal};
+use super::{CrashAt, CrashPlace, Recording, Refusal};
 use crate::sync::Arc;
 
 /// A script may be as long, in bytes.
@@ -161,23 +161,46 @@ async fn scenarios() -> Json<Value> {
 #[derive(Deserialize)]
 struct Asked {
     script: String,
-    /// The event behind whose statement power fails; without it the script is run to its end.
-    crash_at: Option<usize>,
-    /// What the disk then keeps of what was not synced: `none`, `all` or `random:SEED`.
+    /// Where power fails; without it the script is run to its end.
+    crash_at: Option<AskedPlace>,
+    /// What the disk then keeps of what was not synced: `none`, `all`, `random:SEED` or `chosen:0,2,5`.
     survivors: Option<String>,
+}
+
+/// Where power is to fail.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum AskedPlace {
+    /// Behind the statement to which this event belongs.
+    Event(usize),
+    /// Before this call of the engine to its disk.
+    Io { io: usize },
 }
 
 /// The same in the words of the command language.
 fn crash_at(asked: &Asked) -> Result<Option<CrashAt>, Refusal> {
-    let Some(event) = asked.crash_at else { return Ok(None) };
-    let keep = match asked.survivors.as_deref().unwrap_or("none") {
-        kind @ ("none" | "all") => format!("keep={kind}"),
-        other => match other.strip_prefix("random:").and_then(|seed| seed.parse::<u64>().ok()) {
-            Some(seed) => format!("keep=random seed={seed}"),
-            None => return Err(Refusal::bad_request("survivors are none, all or random:SEED")),
-        },
+    let place = match asked.crash_at {
+        None => return Ok(None),
+        Some(AskedPlace::Event(event)) => CrashPlace::Event(event),
+        Some(AskedPlace::Io { io }) => CrashPlace::Io(io),
     };
-    Ok(Some(CrashAt { event, keep }))
+    let survivors = asked.survivors.as_deref().unwrap_or("none");
+    let keep = match survivors.split_once(':').unwrap_or((survivors, "")) {
+        (kind @ ("none" | "all"), "") => Some(format!("keep={kind}")),
+        ("random", seed) => seed.parse::<u64>().ok().map(|seed| format!("keep=random seed={seed}")),
+        ("chosen", "") => Some("keep=none".to_owned()),
+        ("chosen", numbers) => {
+            let numbers =
+                numbers.split(',').map(str::parse::<usize>).collect::<Result<Vec<_>, _>>();
+            numbers.ok().map(|numbers| {
+                let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+                format!("keep={}", numbers.join(","))
+            })
+        }
+        _ => None,
+    };
+    let wrong = || Refusal::bad_request("survivors are none, all, random:SEED or chosen:0,2,5");
+    Ok(Some(CrashAt { place, keep: keep.ok_or_else(wrong)? }))
 }
 
 async fn run(State(site): State<Site>, Body(asked): Body<Asked>) -> Result<Json<Value>, Refusal> {

@@ -22,12 +22,13 @@ pub fn latest(store: &Store, from: Option<Lsn>, most: usize) -> Result<Value, Re
     let stats = store.db().stats();
     let directory = &store.options().directory;
     let end = stats.flushed_lsn;
-    let records = each_record(directory, from, end, |latest: &mut VecDeque<Value>, lsn, bytes, record| {
-        latest.push_back(record_json(lsn, bytes, record));
-        if latest.len() > most {
-            latest.pop_front();
-        }
-    })?;
+    let records =
+        each_record(directory, from, end, |latest: &mut VecDeque<Value>, lsn, bytes, record| {
+            latest.push_back(record_json(lsn, bytes, record));
+            if latest.len() > most {
+                latest.pop_front();
+            }
+        })?;
     Ok(json!({
         "records": records,
         "markers": {

@@ -6,19 +6,36 @@
 //!
 //! ```text
 //!   script ── Session ──> events ──> steps: { event, state }        records, as the log has them
+//!                │
+//!                └─────> calls to the disk: the places where power can fail, beside those behind a statement
 //! ```
+//!
+//! Power may fail behind a statement, or before any call that the engine makes to its disk (an *I/O*). To fail before a call the script is run
+//! twice: once to see the calls, and once up to that call.
+//!
+//! Invariants:
+//! - the number of an I/O is the number of those before it, in the whole run; what is looked up for the recording is none;
+//! - the second run makes the same calls as the first up to where power fails, or the recording says that it did not;
+//! - of a restart that power cut short, the records that reached no disk are those of the first run: the engine that wrote them is gone.
 
+mod crash;
+mod places;
 mod state;
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+pub use crash::{CrashAt, CrashPlace};
+use places::Places;
 pub use state::State;
 
 use super::told::{hex, record_json};
+use crate::buffer::{DOUBLE_WRITE_FILE, PAGES_FILE, read_batch};
 use crate::event::Event;
 use crate::ids::Lsn;
 use crate::record::{LogRecord, padded};
-use crate::script::{self, Block, Script, Session, Statement};
+use crate::script::{self, Block, Io, Script, Session, Statement};
 
 /// A script is run so far, in events: nobody steps through more.
 const MOST_EVENTS: usize = 5_000;
@@ -29,6 +46,20 @@ struct Step {
     state: Value,
 }
 
+/// A record as it is told, and what the tables learn from it.
+type Read = (Value, state::Appended);
+
+/// A run to behind the statement in which power is to fail, without that.
+#[derive(Default)]
+struct Foreseen {
+    /// All its calls to the disk.
+    calls: Vec<Io>,
+    /// The same, as they are told: by whoever knew all records.
+    ios: Vec<Value>,
+    /// What that statement appended.
+    records: BTreeMap<Lsn, Read>,
+}
+
 /// A run, as it is being recorded.
 #[derive(Default)]
 pub struct Recording {
@@ -37,21 +68,23 @@ pub struct Recording {
     records: Vec<(Lsn, Value)>,
     /// Where power could fail: behind each statement that did something.
     crash_points: Vec<Value>,
+    /// And before each of these.
+    ios: Vec<Value>,
+    /// Where power did fail, and what it met.
+    crash: Value,
+    pending: Value,
     state: State,
-}
-
-/// Where power is to fail.
-#[derive(Clone, Debug)]
-pub struct CrashAt {
-    /// Behind the statement to which this event belongs.
-    pub event: usize,
-    /// What the disk keeps of what was not synced, in the words of the statement `crash`.
-    pub keep: String,
+    /// How the latest open database is laid out.
+    places: Option<Places>,
+    /// What the latest statement appended.
+    appended: BTreeMap<Lsn, Read>,
+    /// What is known of the statement in which power fails, from the run in which it did not.
+    foreseen: Foreseen,
 }
 
 impl Recording {
     /// Runs the script, as far as it goes, and gives all of it as JSON: `docs/lab.md` tells its shape. With a crash the script ends
-    /// behind the statement to which that event belongs; then power fails, and the database restarts.
+    /// there; then power fails, and the database restarts.
     #[must_use]
     pub fn of(text: &str, crash: Option<&CrashAt>) -> Value {
         let mut recording = Self::default();
@@ -72,35 +105,42 @@ impl Recording {
             "states": states,
             "records": records,
             "crash_points": recording.crash_points,
+            "ios": recording.ios,
+            "crash": recording.crash,
+            "pending": recording.pending,
         })
     }
 
     fn run(&mut self, blocks: &[Block], crash: Option<&CrashAt>) -> Result<(), String> {
-        let mut session = Session::simulated();
+        match crash {
+            Some(crash) => self.run_and_crash(blocks, crash),
+            None => {
+                let mut session = Session::simulated();
+                session.watch_calls(None);
+                self.perform_until(&mut session, blocks, |_, _| false).map(drop)
+            }
+        }
+    }
+
+    /// Runs statements until it is over behind one of them: gives its line then.
+    fn perform_until(
+        &mut self,
+        session: &mut Session,
+        blocks: &[Block],
+        is_over: impl Fn(&Self, &Session) -> bool,
+    ) -> Result<Option<usize>, String> {
         for statement in blocks.iter().flat_map(|block| &block.statements) {
             let output = session.perform(statement);
-            self.statement(&session, statement, &output);
-            output?;
-            if let Some(crash) = crash.filter(|crash| self.steps.len() > crash.event) {
-                return self.crash(&mut session, statement.line, crash);
+            self.statement(session, statement, &output);
+            if is_over(self, session) {
+                return Ok(Some(statement.line));
             }
+            output?;
             if self.steps.len() > MOST_EVENTS {
                 return Err(format!("more than {MOST_EVENTS} events: the rest is not run"));
             }
         }
-        Ok(())
-    }
-
-    fn crash(&mut self, session: &mut Session, line: usize, crash: &CrashAt) -> Result<(), String> {
-        for text in [format!("crash {}", crash.keep), "restart explain".to_owned()] {
-            let statement =
-                Statement::parse_line(line, &text).map_err(|error| error.to_string())?;
-            let Some(statement) = statement else { continue };
-            let output = session.perform(&statement);
-            self.statement(session, &statement, &output);
-            output?;
-        }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes in what a statement did.
@@ -110,21 +150,12 @@ impl Recording {
         statement: &Statement,
         output: &Result<String, String>,
     ) {
-        let (first, mut phase) = (self.steps.len(), None);
-        let events = session.events();
-        self.note_log(session, &events);
-        let is_restart = is_restart(&events);
-        for event in &events {
-            phase = event.phase().max(phase);
-            let record = self.read(session, event);
-            self.state.take_in(event, record.as_ref());
-            self.step(event.to_json(phase.filter(|_| is_restart)));
+        let (first, first_io) = (self.steps.len(), self.ios.len());
+        self.take_in_events(session);
+        if is_crash(statement) && !session.is_open() {
+            self.go_down(session, statement);
         }
-        if !session.is_open() && !self.state.is_down() && is_crash(statement) {
-            self.state.go_down();
-            let words = "the database is down: what was in memory only is gone";
-            self.step(json!({ "event": "down", "phase": null, "section": null, "words": words, "why": null }));
-        }
+        self.list_ios(session);
         if session.is_open() && self.steps.len() > first {
             let words = format!("behind line {}: {}", statement.line, statement.text.trim());
             self.crash_points.push(json!({ "event": self.steps.len() - 1, "words": words }));
@@ -137,11 +168,69 @@ impl Recording {
             "failed": output.is_err(),
             "first_event": first,
             "events": self.steps.len() - first,
+            "first_io": first_io,
+            "ios": self.ios.len() - first_io,
         }));
+    }
+
+    fn take_in_events(&mut self, session: &Session) {
+        let (events, mut phase) = (session.events(), None);
+        self.appended.clear();
+        self.note_log(session, &events);
+        let is_restart = is_restart(&events);
+        for event in &events {
+            phase = event.phase().max(phase);
+            let record = self.read(session, event);
+            self.state.take_in(event, record.as_ref());
+            self.step(event.to_json(phase.filter(|_| is_restart)));
+        }
+    }
+
+    /// The process is gone. What it leaves is looked up on the disk: of what was written the crash kept what it was told to.
+    fn go_down(&mut self, session: &Session, statement: &Statement) {
+        let was_down = self.state.is_down();
+        self.state.go_down();
+        let page_size = self.places(session).page_size;
+        let pages = session.file_on_disk(PAGES_FILE).unwrap_or_default();
+        let batch = session.file_on_disk(DOUBLE_WRITE_FILE).unwrap_or_default();
+        let batch = read_batch(&batch, page_size).map(|(_, images)| images);
+        self.state.look_at_disk(&pages, page_size, &batch.unwrap_or_default());
+        if !was_down {
+            let unsynced = match (&statement.command, session.power_failed()) {
+                (script::Command::Crash(_), Some(failed)) => failed.unsynced.as_slice(),
+                _ => &[],
+            };
+            let survived = unsynced.iter().filter(|unsynced| unsynced.survived).count();
+            let words = match unsynced.len() {
+                0 => "the database is down: what was in memory only is gone".to_owned(),
+                all => format!(
+                    "the power fails: what was in memory only is gone, and of {all} writes not synced {survived} are on the disk"
+                ),
+            };
+            let event = json!({ "event": "down", "phase": null, "section": null, "words": words, "why": null });
+            self.step(event);
+        }
+    }
+
+    /// How the database is laid out, or will be if there is none yet.
+    fn places(&self, session: &Session) -> Places {
+        self.places.unwrap_or_else(|| Places::of(session))
     }
 
     fn step(&mut self, event: Value) {
         self.steps.push(Step { event, state: self.state.to_json() });
+    }
+
+    /// Lists the latest statement's calls to the disk.
+    fn list_ios(&mut self, session: &Session) {
+        if session.is_open() {
+            self.places = Some(Places::of(session));
+        }
+        let places = self.places(session);
+        for io in session.calls_from(self.ios.len()) {
+            let foreseen = self.foreseen.ios.get(self.ios.len()).cloned();
+            self.ios.push(foreseen.unwrap_or_else(|| places.io(&io, &self.records)));
+        }
     }
 
     /// Notes what a restart found in the log and nobody had appended here: records that the script wrote by hand.
@@ -150,32 +239,43 @@ impl Recording {
             Event::AnalysisBegan { from } => Some(*from),
             _ => None,
         });
-        let (Some(mut lsn), Some(db)) = (from, session.database()) else { return };
-        while let Ok(read) = db.read_log(lsn) {
-            self.note(lsn, read.bytes(), &read.record());
+        let Some(mut lsn) = from else { return };
+        while let Some(Ok(read)) = session.look(|db| db.read_log(lsn)) {
+            self.note(lsn, told(lsn, read.bytes(), &read.record()));
             let Some(next) = lsn.checked_add(padded(read.bytes().len()) as u64) else { return };
             lsn = next;
         }
     }
 
     /// Notes a record, in place of those that stood there before a crash and were lost.
-    fn note(&mut self, lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) {
-        let end = lsn.get() + bytes.len() as u64;
+    fn note(&mut self, lsn: Lsn, told: Value) {
+        let end = lsn.get() + told["bytes"].as_u64().unwrap_or(1);
         let from = self.records.partition_point(|(known, _)| *known < lsn);
         let to = self.records.partition_point(|(known, _)| known.get() < end);
-        let mut told = record_json(lsn, padded(bytes.len()), record);
-        told["hex"] = hex(bytes).into();
         self.records.splice(from..to, [(lsn, told)]);
     }
 
     /// Notes the record that was appended, if one was; gives it.
     fn read(&mut self, session: &Session, event: &Event) -> Option<state::Appended> {
         let Event::Appended { lsn, .. } = event else { return None };
-        let read = session.database()?.read_log(*lsn).ok()?;
-        let (bytes, record) = (read.bytes(), read.record());
-        self.note(*lsn, bytes, &record);
-        Some(state::Appended::of(*lsn, bytes.len(), &record))
+        let (told, appended) = match session.look(|db| db.read_log(*lsn)) {
+            Some(Ok(read)) => {
+                let (bytes, record) = (read.bytes(), read.record());
+                (told(*lsn, bytes, &record), state::Appended::of(*lsn, bytes.len(), &record))
+            }
+            _ => self.foreseen.records.get(lsn)?.clone(),
+        };
+        self.note(*lsn, told.clone());
+        self.appended.insert(*lsn, (told, appended.clone()));
+        Some(appended)
     }
+}
+
+/// A record with its bytes.
+fn told(lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) -> Value {
+    let mut told = record_json(lsn, padded(bytes.len()), record);
+    told["hex"] = hex(bytes).into();
+    told
 }
 
 fn is_restart(events: &[Event]) -> bool {

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::buffer::Image;
 use crate::event::{Event, SkipReason};
 use crate::ids::{Lsn, PageId, TxnId};
+use crate::page;
 use crate::record::{LogRecord, padded};
 use crate::tables::{TransactionEntry, TransactionState};
 
 /// What a record that was appended says, as far as the tables change by it.
+#[derive(Clone)]
 pub struct Appended {
     lsn: Lsn,
     end: u64,
@@ -21,6 +24,7 @@ pub struct Appended {
     ends: bool,
 }
 
+#[derive(Clone, Copy)]
 enum UndoNext {
     This,
     At(Option<Lsn>),
@@ -62,6 +66,8 @@ struct PageAt {
     in_pool: bool,
     memory: Option<Lsn>,
     disk: Option<Lsn>,
+    /// Whether what is on the disk is no sound page: it is torn, say.
+    damaged: bool,
 }
 
 /// The state of things.
@@ -75,6 +81,8 @@ pub struct State {
     pub(super) dirty_pages: BTreeMap<PageId, Lsn>,
     pub(super) transactions: BTreeMap<TxnId, TransactionEntry>,
     is_down: bool,
+    /// The pageLSNs in the double-write file when the database went down.
+    batch: BTreeMap<PageId, Option<Lsn>>,
 }
 
 impl State {
@@ -93,6 +101,18 @@ impl State {
         }
     }
 
+    /// What a crash left: the file of pages, and the batch in the double-write file.
+    pub fn look_at_disk(&mut self, pages_file: &[u8], page_size: usize, batch: &[Image]) {
+        for (page, at) in &mut self.pages {
+            let number = usize::try_from(page.0).ok();
+            let bytes = number.and_then(|number| pages_file.chunks_exact(page_size).nth(number));
+            at.damaged = bytes.is_some_and(|bytes| page::verify(bytes, *page).is_err());
+            at.disk = bytes.filter(|_| !at.damaged).and_then(page::page_lsn);
+        }
+        let lsn_of = |image: &Image| (image.page, page::page_lsn(&image.bytes));
+        self.batch = batch.iter().map(lsn_of).collect();
+    }
+
     /// Takes in an event, and the record that was appended, if one was.
     pub fn take_in(&mut self, event: &Event, appended: Option<&Appended>) {
         match event {
@@ -109,6 +129,7 @@ impl State {
                 self.go_down();
                 self.is_down = false;
             }
+            Event::Opened => self.is_down = false,
             Event::LogEndFound { end, .. } => {
                 (self.end, self.flushed) = (Some(end.get()), Some(*end));
             }
@@ -136,6 +157,11 @@ impl State {
             }
             Event::PageWritten { page, page_lsn } => self.written(*page, *page_lsn),
             Event::PageRepaired { page, page_lsn, .. } => self.written(*page, *page_lsn),
+            Event::PageRestored { page, .. } => {
+                let page_lsn = self.batch.get(page).copied().flatten();
+                let at = self.pages.entry(*page).or_default();
+                (at.disk, at.damaged) = (page_lsn, false);
+            }
             Event::PageDirty { page, rec_lsn, .. } => {
                 self.dirty_pages.insert(*page, *rec_lsn);
             }
@@ -159,7 +185,7 @@ impl State {
 
     fn written(&mut self, page: PageId, page_lsn: Option<Lsn>) {
         let at = self.pages.entry(page).or_default();
-        at.disk = page_lsn;
+        (at.disk, at.damaged) = (page_lsn, false);
         if at.memory <= page_lsn {
             self.dirty_pages.remove(&page);
         }
@@ -194,7 +220,7 @@ impl State {
         let pages = self.pages.iter().map(|(page, at)| {
             json!({
                 "page": page.0, "in_pool": at.in_pool, "memory": lsn(at.memory), "disk": lsn(at.disk),
-                "rec_lsn": lsn(self.dirty_pages.get(page).copied()),
+                "rec_lsn": lsn(self.dirty_pages.get(page).copied()), "damaged": at.damaged,
             })
         });
         let transactions = self.transactions.iter().map(|(txn, entry)| {

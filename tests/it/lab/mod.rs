@@ -1,6 +1,7 @@
 //! The lab as its users have it: real processes, requests over TCP, SIGKILL.
 
 mod client;
+mod crash_points;
 mod exercises;
 mod lessons;
 mod one_file;

@@ -57,8 +57,27 @@ fn a_script_is_run_and_crashed_where_one_likes() {
     assert_eq!((undone(&last), &last["error"]), (1, &Value::Null), "T2 stays");
     let states = forced["states"].as_array().unwrap();
     assert!(states.iter().any(|state| state["crashed"] == true));
+    let update = behind("T1: update");
+    let calls = whole["ios"].as_array().unwrap();
+    let sync = calls.iter().rposition(|io| io["words"] == "sync of segment 1 of the log").unwrap();
+    let before_sync = |survivors: &str| {
+        let body = json!({ "script": SCRIPT, "crash_at": { "io": sync }, "survivors": survivors });
+        post(page, "/lab/run", &body)
+    };
+    let survived = |run: &Value| {
+        let pending = run["pending"].as_array().unwrap();
+        pending.iter().map(|entry| entry["survived"] == true).collect::<Vec<_>>()
+    };
+    assert_eq!(survived(&before_sync("none")), [false], "the sector of the commit record");
+    assert_eq!(survived(&before_sync("chosen:0")), [true]);
+    assert_eq!((undone(&before_sync("chosen:0")), undone(&before_sync("chosen:"))), (1, 1));
+    assert!(before_sync("chosen:0,9")["error"].as_str().unwrap().contains("keep=9"));
+    let behind_update = crashed(update, "none");
+    assert_eq!((&behind_update["crash"], &behind_update["pending"]), (&Value::Null, &json!([])));
     let refused = |body: Value| ask(page, "POST", "/lab/run", Some(&body)).unwrap().0;
     assert_eq!(refused(json!({ "script": SCRIPT, "crash_at": 3, "survivors": "some" })), 400);
+    assert_eq!(refused(json!({ "script": SCRIPT, "crash_at": 3, "survivors": "chosen:a" })), 400);
+    assert_eq!(refused(json!({ "script": SCRIPT, "crash_at": { "call": 3 } })), 422);
     assert_eq!(refused(json!({ "script": "#".repeat(70_000) })), 413);
     assert_eq!(refused(json!({})), 422);
     assert!(post(page, "/lab/run", &json!({ "script": "no such thing" }))["error"].is_string());

@@ -41,6 +41,7 @@ const FILES: &[(&str, &str)] = files!(
     "acknowledged.js",
     "api.js",
     "app.js",
+    "crash-points.js",
     "crash-report.js",
     "curves.js",
     "dom.js",
@@ -57,6 +58,7 @@ const FILES: &[(&str, &str)] = files!(
     "standalone.js",
     "store.js",
     "stores-view.js",
+    "survivors.js",
     "tape.js",
     "terms.js",
 );

@@ -1,5 +1,6 @@
 // Clicks through the whole page in a real browser, checks what it says, and takes screenshots into shots/.
 //   node tests/page/click-through.mjs target/release/aries        exit code 1 if anything is wrong
+//   node tests/page/click-through.mjs target/release/aries --quick        one width and one colour scheme only
 // It needs `npm install` here (playwright-core), and Chromium; CHROMIUM says where, /usr/bin/chromium if nothing does.
 
 import assert from "node:assert/strict";
@@ -10,8 +11,10 @@ import path from "node:path";
 import { chromium } from "playwright-core";
 
 const PORT = 8100;
+const quick = process.argv.includes("--quick");
+const program = process.argv.slice(2).find((argument) => !argument.startsWith("--")) ?? "target/release/aries";
 const shots = process.env.SHOTS ?? fs.mkdtempSync(path.join(os.tmpdir(), "aries-page-"));
-const lab = spawn(path.resolve(process.argv[2] ?? "target/release/aries"), ["lab", "--port", String(PORT)], { stdio: ["ignore", "pipe", "inherit"] });
+const lab = spawn(path.resolve(program), ["lab", "--port", String(PORT)], { stdio: ["ignore", "pipe", "inherit"] });
 await new Promise((resolve) => {
   let told = "";
   lab.stdout.on("data", (data) => {
@@ -44,6 +47,7 @@ async function open(options, url) {
 
 const base = `http://127.0.0.1:${PORT}/`;
 async function shoot(page, name) {
+  if (quick) return;
   await page.waitForTimeout(1100); // scrolling and flashes come to rest
   await page.screenshot({ path: path.join(shots, `${name}.png`), fullPage: true });
 }
@@ -106,7 +110,7 @@ async function scenarios(page, tag) {
   await page.getByRole("button", { name: "Three transactions" }).click();
   await page.getByRole("button", { name: "Run", exact: true }).click();
   await page.locator(".crash-point").first().waitFor();
-  check(`${tag}: crash points are listed`, await page.locator(".crash-points > .crash-point").count() > 5);
+  check(`${tag}: crash points are listed`, await page.locator(".crash-points > div > .crash-point").count() > 5);
   await page.locator(".crash-point", { hasText: "flush P1" }).first().click();
   await page.getByRole("button", { name: "Link to this scenario" }).click();
   const link = await page.locator(".link").inputValue();
@@ -190,6 +194,80 @@ async function crashChosen(page, tag) {
   await shoot(page, `${tag}-chosen-crash`);
 }
 
+// A page of four sectors is written in place; power fails before it is synced, and one sector reaches the disk.
+const TORN = "options page_size=2048\nfill pages=2 records=4\nT1: begin\nT1: update P1\nflush P1\nT1: commit";
+
+async function crashInside(page, tag) {
+  await page.getByRole("tab", { name: "Scenarios" }).click();
+  await page.locator("textarea").fill(TORN);
+  await page.locator("textarea").press("Control+Enter");
+  const flush = page.locator(".crash-points > div", { hasText: "flush P1" });
+  await flush.waitFor();
+  check(`${tag}: calls are listed only when somebody looks`, await page.locator(".call").count() === 0);
+  await flush.locator("summary").click();
+  await flush.locator(".call.changes").first().waitFor();
+  check(`${tag}: calls that only read are folded away`, await flush.locator(".call.reads:visible").count() === 0 || await flush.locator(".call.reads").count() === 0);
+  await flush.locator(".call", { hasText: "sync of the file of pages" }).click();
+  const pages = page.locator(".pending-file", { hasText: "pages" });
+  await pages.locator(".sector").nth(3).waitFor();
+  await page.getByRole("radio", { name: "nothing" }).check();
+  check(`${tag}: the four sectors of the page are there, none kept`, await pages.locator(".sector").count() === 4 && await pages.locator(":checked").count() === 0);
+  await page.getByRole("radio", { name: "all of it" }).check();
+  check(`${tag}: "all" ticks all`, await page.locator(".pending :checked").count() === await page.locator(".pending input").count());
+  await page.getByRole("radio", { name: "nothing" }).check();
+  check(`${tag}: "nothing" ticks nothing`, await page.locator(".pending :checked").count() === 0);
+  await page.getByRole("spinbutton", { name: "Seed" }).fill("5");
+  await page.getByRole("radio", { name: /random/ }).check();
+  await page.locator(".pending :checked").first().waitFor({ state: "attached" });
+  const random = await page.locator(".pending :checked").count();
+  check(`${tag}: "random" ticks some`, random > 0 && random < await page.locator(".pending input").count());
+  await page.getByRole("radio", { name: "nothing" }).check();
+  await pages.locator(".sector input").first().focus();
+  await page.keyboard.press("Space");
+  check(`${tag}: a sector is ticked by keyboard`, await pages.locator(":checked").count() === 1 && await page.getByRole("radio", { name: "ticked below" }).isChecked());
+  check(`${tag}: what it is stands below`, /sector 0 of P1, bytes 0 to 512/.test(await page.locator(".about-sector").textContent()));
+  await page.getByRole("button", { name: "Link to this scenario" }).click();
+  await noSideways(page, `${tag} survivors`);
+  await shoot(page, `${tag}-survivors`);
+  const link = await page.locator(".link").inputValue();
+  await page.getByRole("button", { name: "Crash here and restart" }).click();
+  await page.locator("#view-restart .told").waitFor();
+  await page.locator(".jump", { hasText: "crash" }).first().click();
+  check(`${tag}: the page is damaged after the crash`, /P1.*damaged/s.test(await page.locator("#view-restart .page", { hasText: "damaged" }).textContent()));
+  check(`${tag}: what reached the disk is told`, /of \d+ writes not synced 1 are on the disk/.test(await page.locator(".told .words").textContent()));
+  await shoot(page, `${tag}-torn`);
+  await page.locator(".jump", { hasText: "analysis" }).first().click();
+  await until(page, /P1 was torn: restored from the double-write file/);
+  check(`${tag}: the torn page is restored, and why`, /batch has them whole/.test(await page.locator(".told .why").textContent())
+    && await page.locator("#view-restart .page", { hasText: "damaged" }).count() === 0);
+  await shoot(page, `${tag}-restored`);
+  return link;
+}
+
+// A link that carries a place inside a statement, and sectors.
+async function linkToCall(options, link) {
+  const page = await open(options, link);
+  await page.getByText("This script came with the link").waitFor();
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.locator(".call input:checked").waitFor();
+  await page.locator(".pending .sector").first().waitFor();
+  check("a link brings the call", /sync of the file of pages/.test(await page.locator(".call", { has: page.locator(":checked") }).textContent()));
+  check("and the sectors", await page.locator(".pending :checked").count() === 1 && await page.locator(".pending .sector input").first().isChecked());
+  await page.locator("textarea").fill(`${TORN}\ncrash\n!restart nonsense`);
+  // As links were before there were places inside a statement.
+  const old = { script: TORN, crash_at: null, survivors: "random:3" };
+  const ran = await (await fetch(`${base}lab/run`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ script: TORN }) })).json();
+  old.crash_at = ran.crash_points.at(-1).event;
+  const oldPage = await open(options, `${base}#scenarios/p${Buffer.from(JSON.stringify(old)).toString("base64url")}`);
+  await oldPage.getByRole("button", { name: "Run", exact: true }).click();
+  await oldPage.locator(".crash-point input:checked").waitFor();
+  check("an old link is understood", /T1: commit/.test(await oldPage.locator(".crash-point", { has: oldPage.locator(":checked") }).textContent())
+    && await oldPage.getByRole("radio", { name: /random/ }).isChecked() && await oldPage.getByRole("spinbutton", { name: "Seed" }).inputValue() === "3");
+  await oldPage.context().close();
+  check("another script has its own places", await page.locator(".pending .sector").count() === 0 && await page.getByRole("button", { name: "Crash here" }).isDisabled());
+  await page.context().close();
+}
+
 // Somebody kills the stores from elsewhere: the page finds out by itself.
 async function crashFromElsewhere(page) {
   await page.getByRole("tab", { name: "Two stores" }).click();
@@ -253,19 +331,22 @@ const policy = (await fetch(base)).headers.get("content-security-policy");
 check("the page is served under the strict policy", policy === "default-src 'none'; script-src 'self'; style-src 'self'; connect-src *; img-src 'self' data:");
 fs.mkdirSync(shots, { recursive: true });
 try {
-  for (const [tag, options] of [
+  const all = [
     ["wide-light", { viewport: { width: 1400, height: 900 }, colorScheme: "light" }],
     ["wide-dark", { viewport: { width: 1400, height: 900 }, colorScheme: "dark" }],
     ["narrow-light", { viewport: { width: 390, height: 844 }, colorScheme: "light", hasTouch: true }],
     ["narrow-dark", { viewport: { width: 390, height: 844 }, colorScheme: "dark", hasTouch: true }],
-  ]) {
+  ];
+  for (const [tag, options] of quick ? all.slice(0, 1) : all) {
     const page = await open(options, base);
     await twoStores(page, tag);
     const link = await scenarios(page, tag);
     await replay(page, tag);
     await crashChosen(page, tag);
+    const toCall = await crashInside(page, tag);
     if (tag === "wide-light") {
       await linkOpens(options, link);
+      await linkToCall(options, toCall);
       await crashFromElsewhere(page);
       await longRun(page);
     }

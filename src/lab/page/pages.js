@@ -105,7 +105,7 @@ function drawPage(page, was, noted) {
       el("span", { class: page.dirty ? "dirty-dot" : "clean-dot" }, page.dirty ? "● dirty" : page.in_pool ? "○ clean" : "")),
     el("dl", null,
       el("div", { class: `memory ${changed("memory", "in_pool")}` }, el("dt", null, "memory"), el("dd", null, inMemory)),
-      el("div", { class: `disk ${changed("disk")}` }, el("dt", null, "disk"), el("dd", null, lsnText(page.disk))),
+      el("div", { class: `disk ${changed("disk", "damaged")}` }, el("dt", null, "disk"), el("dd", null, page.damaged ? "✗ damaged" : lsnText(page.disk))),
       el("div", { class: `rec ${changed("rec_lsn")}` }, el("dt", null, "recLSN"), el("dd", null, lsnOrDash(page.rec_lsn)))));
 }
 

@@ -152,7 +152,7 @@ function drawTold(step, previous, statement) {
       el("span", { class: "purpose" }, PURPOSES[phase] ?? ""),
       statement && el("span", { class: "statement-now" }, " in ", el("code", null, statement.text))),
     el("p", { class: "words" }, words),
-    step.event?.why && el("p", { class: "why" }, step.event.why),
+    step.event?.why && el("p", { class: "why" }, plainWords(step.event.why)),
     decision ? drawDecision(decision) : el("div", { class: "decision none" }),
   ];
 }

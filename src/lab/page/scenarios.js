@@ -1,14 +1,17 @@
 // View C, "Scenarios": a script is chosen or written, run on the server, and then crashed where one likes; the restart
 // opens in view B. A scenario can be shared as a link, or taken home as one HTML file.
 
-import { ask } from "./api.js";
+import { ask, wait } from "./api.js";
+import { makeCrashPoints, samePlace } from "./crash-points.js";
 import { button, el, put } from "./dom.js";
 import { downloadOneFile } from "./one-file.js";
-import { isSetup } from "./run.js";
 import { packScenario } from "./share.js";
+import { makeSurvivors } from "./survivors.js";
 import { counted, plainWords } from "./terms.js";
 
 const RUN_PATIENCE = 60000;
+// Somebody who goes through the places with the arrow keys has chosen where he rests.
+const SETTLING = 150;
 
 // Makes the view; onRun(run, asked) opens a recorded run in view B, asked being what the server was asked for.
 export function makeScenarios(onRun) {
@@ -17,8 +20,8 @@ export function makeScenarios(onRun) {
     title: "Ctrl-Enter runs it", onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run(null, null); } });
   const error = el("p", { class: "error", role: "alert", hidden: true });
   const outcome = el("div", { class: "outcome" });
-  const points = el("div", { class: "crash-points", role: "radiogroup", "aria-label": "Where it crashes" });
-  const survivors = drawSurvivors();
+  const points = makeCrashPoints(choosePlace);
+  const survivors = makeSurvivors(askPending);
   const crashButton = button("⚡ Crash here and restart", () => run(crashAt, survivors.value()), { class: "crash", disabled: true });
   const shareBox = el("div", { class: "share", "aria-live": "polite" });
   const runButton = button("Run", () => run(null, null), { class: "primary" });
@@ -28,10 +31,10 @@ export function makeScenarios(onRun) {
     el("section", { class: "card" }, el("h2", null, "1 Choose"), list),
     el("section", { class: "card" }, el("h2", null, "2 The script"), script,
       el("div", { class: "buttons" }, runButton, watch), error, outcome),
-    el("section", { class: "card" }, el("h2", null, "3 Crash it"), points, survivors.root, crashButton),
+    el("section", { class: "card" }, el("h2", null, "3 Crash it"), points.root, survivors.root, crashButton),
     el("section", { class: "card" }, el("h2", null, "4 Share"),
       el("div", { class: "buttons" }, button("Link to this scenario", share), download), shareBox));
-  let [latest, crashAt, ranScript, wanted, asked] = [null, null, "", null, {}];
+  let [latest, crashAt, crashWords, ranScript, wanted, asked, asking] = [null, null, "", "", null, {}, 0];
 
   forget();
   ask("", "/lab/scenarios").then((scenarios) => {
@@ -52,8 +55,11 @@ export function makeScenarios(onRun) {
   // Another script: what is known of the last run is not true of it.
   function forget() {
     [crashAt, ranScript, wanted] = [null, "", null];
+    asking += 1;
     crashButton.disabled = true;
-    put(points, el("p", { class: "quiet" }, "Run the script: then every place where power could fail is listed here."));
+    put(shareBox);
+    points.say("Run the script: then every place where power could fail is listed here.");
+    survivors.clear();
   }
 
   async function run(at, kept) {
@@ -67,8 +73,13 @@ export function makeScenarios(onRun) {
       asked = { script: text, crash_at: at, survivors: kept };
       for (const control of [watch, download]) control.disabled = recorded.events.length === 0;
       showOutcome(recorded);
-      if (at === null) listPoints(recorded, text);
-      else if (recorded.events.length > 0) onRun(recorded, asked);
+      if (typeof at?.io === "number" && !recorded.error && crashWords !== `before: ${recorded.crash?.words}`) {
+        say(`Power failed elsewhere than was chosen: before: ${recorded.crash?.words}`);
+      }
+      if (at === null) {
+        ranScript = text;
+        points.show(recorded, crashAt ?? wanted);
+      } else if (recorded.events.length > 0) onRun(recorded, asked);
     } catch (reason) {
       put(outcome);
       say(reason.message);
@@ -90,36 +101,33 @@ export function makeScenarios(onRun) {
       el("details", null, el("summary", null, "What it printed"), el("pre", { class: "output" }, plainWords(lines.join("\n")))));
   }
 
-  function listPoints(recorded, text) {
-    ranScript = text;
-    const setup = [];
-    const places = [];
-    recorded.crash_points.forEach((point, number) => {
-      const statement = statementOf(recorded, point);
-      const choice = drawPoint(point, number, statement);
-      (statement !== undefined && isSetup(statement.text) ? setup : places).push(choice);
-    });
-    put(points, places, setup.length > 0 && el("details", { open: places.length === 0 },
-      el("summary", null, `${counted(setup.length, "place")} in the setup`), setup));
-    if (recorded.crash_points.length === 0) {
-      put(points, el("p", { class: "quiet" }, "Nothing is written in this script: there is no place to crash."));
-    }
+  // A place is chosen: what was not synced there is asked for, before anything is crashed for good.
+  function choosePlace(place, words) {
+    if (crashAt !== null && samePlace(place, crashAt)) return;
+    [crashAt, crashWords] = [place, words];
+    crashButton.disabled = false;
+    survivors.forget("What was not synced there is looked up …");
+    askPending();
   }
 
-  function drawPoint(point, number, statement) {
-    const radio = el("input", { type: "radio", name: "crash-point", onchange: () => {
-      crashAt = crashNumber(point);
-      crashButton.disabled = false;
-    } });
-    radio.checked = wanted !== null && wanted === crashNumber(point);
-    if (radio.checked) radio.dispatchEvent(new Event("change"));
-    return el("label", { class: "crash-point" }, radio, el("span", { class: "number" }, String(number + 1)),
-      el("span", { class: "words" }, plainWords(point.words)), statement && el("code", { class: "quiet" }, statement.text));
+  async function askPending() {
+    const number = ++asking;
+    await wait(SETTLING);
+    if (number !== asking || crashAt === null) return;
+    const kept = survivors.isRandom() ? survivors.value() : "none";
+    try {
+      const recorded = await askForRun({ script: ranScript, crash_at: crashAt, survivors: kept });
+      if (number !== asking) return;
+      if (Array.isArray(recorded.pending)) survivors.show(recorded.pending);
+      else survivors.forget(recorded.error ?? "Nothing is known of what was not synced there.");
+    } catch (reason) {
+      if (number === asking) survivors.forget(reason.message);
+    }
   }
 
   async function share() {
     const sameScript = script.value === ranScript;
-    const scenario = { script: script.value, crash_at: sameScript ? crashAt ?? asked.crash_at ?? null : null, survivors: survivors.value() };
+    const scenario = { script: script.value, crash_at: sameScript ? crashAt ?? asked.crash_at ?? null : wanted, survivors: survivors.value() };
     const link = `${location.href.split("#")[0]}#scenarios/${await packScenario(scenario)}`;
     const field = el("input", { readonly: true, value: link, "aria-label": "The link", class: "link", onfocus: () => field.select() });
     const copied = el("span", { class: "quiet" });
@@ -152,36 +160,4 @@ export function makeScenarios(onRun) {
 // Lets the server run a script: a recorded run.
 export function askForRun(scenario) {
   return ask("", "/lab/run", { body: scenario, patience: RUN_PATIENCE });
-}
-
-// What crash_at is for the server: the number of the event at which it crashes.
-function crashNumber(point) {
-  return point.event;
-}
-
-function statementOf({ statements }, { event }) {
-  return statements.find(({ first_event: first, events }) => event >= first && event < first + events);
-}
-
-// What of the unsynced writes is on the disk after the crash.
-function drawSurvivors() {
-  const seed = el("input", { type: "number", min: 0, value: 7, "aria-label": "Seed" });
-  const choices = [["none", "nothing that was not synced"], ["all", "all of it"], ["random", "a random part, by this seed: "]];
-  const radios = choices.map(([value, words]) => el("label", null,
-    el("input", { type: "radio", name: "survivors", value, checked: value === "none" }), ` ${words}`));
-  radios[2].append(seed);
-  const root = el("fieldset", null, el("legend", null, "What survives on the disk of writes under way"), radios);
-  return {
-    root,
-    value: () => {
-      const chosen = root.querySelector("input[type=radio]:checked").value;
-      return chosen === "random" ? `random:${Math.max(0, Math.trunc(Number(seed.value)) || 0)}` : chosen;
-    },
-    set: (survivors) => {
-      const [kind, number] = survivors.split(":");
-      for (const radio of root.querySelectorAll("input[type=radio]")) radio.checked = radio.value === kind;
-      if (root.querySelector("input[type=radio]:checked") === null) root.querySelector("input[type=radio]").checked = true;
-      if (number !== undefined) seed.value = number;
-    },
-  };
 }

@@ -1,4 +1,4 @@
-// A scenario in a link: { script, crash_at, survivors } as JSON, deflated where the browser can, as base64url.
+// A scenario in a link: { script, crash_at, survivors }, as the server takes them, as JSON, deflated where the browser can, as base64url.
 // The first letter says which: z deflated, p plain.
 
 const MOST_BYTES = 200000;
@@ -37,5 +37,6 @@ export async function unpackScenario(text) {
   const plain = text[0] === "z" ? await drain(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))) : bytes;
   const { script, crash_at: crashAt, survivors } = JSON.parse(new TextDecoder().decode(plain));
   if (typeof script !== "string") throw new Error("the link holds no script");
-  return { script, crash_at: Number.isInteger(crashAt) ? crashAt : null, survivors: typeof survivors === "string" ? survivors : null };
+  const place = Number.isInteger(crashAt) ? crashAt : Number.isInteger(crashAt?.io) ? { io: crashAt.io } : null;
+  return { script, crash_at: place, survivors: typeof survivors === "string" ? survivors : null };
 }

@@ -36,7 +36,10 @@ impl Recording {
                 session.watch_calls(None);
                 self.perform_until(&mut session, blocks, |run, _| run.steps.len() > event)?
             }
-            CrashPlace::Io(io) => Some(self.run_to_io(&mut session, blocks, io)?),
+            CrashPlace::Io(io) => {
+                self.foreseen = Self::foresee(blocks, io)?;
+                Some(self.run_to_io(&mut session, blocks, io)?)
+            }
         };
         let Some(line) = line else { return Ok(()) };
         self.foreseen = Foreseen::default();
@@ -45,14 +48,13 @@ impl Recording {
         self.perform(&mut session, line, "restart explain")
     }
 
-    /// Runs the script until power fails before the call with this number; gives the line of the statement.
+    /// Runs the script, which was foreseen, until power fails before the call with this number; gives the line of the statement.
     fn run_to_io(
         &mut self,
         session: &mut Session,
         blocks: &[Block],
         io: usize,
     ) -> Result<usize, String> {
-        self.foreseen = Self::foresee(blocks, io)?;
         session.watch_calls(Some(io));
         let has_failed = |_: &Self, session: &Session| session.call_not_made().is_some();
         let line = self.perform_until(session, blocks, has_failed)?;
@@ -98,5 +100,28 @@ impl Recording {
         let Some(failed) = session.power_failed() else { return Value::Null };
         let (places, unsynced) = (self.places(session), failed.unsynced.iter());
         unsynced.map(|unsynced| places.unsynced(unsynced, &failed.batch, &self.records)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::script::Script;
+
+    #[test]
+    fn another_run_than_the_foreseen_one_is_refused() {
+        let script =
+            Script::parse("fill pages=1 records=1\nT1: begin\nT1: update P1\nforce\n").unwrap();
+        let run = |swapped: bool| {
+            let mut foreseen = Recording::foresee(&script.blocks, 40).unwrap();
+            if swapped {
+                foreseen.calls.swap(3, 4);
+            }
+            let mut recording = Recording { foreseen, ..Recording::default() };
+            recording.run_to_io(&mut Session::simulated(), &script.blocks, 40)
+        };
+        assert_eq!(run(false), Ok(1));
+        assert!(run(true).unwrap_err().contains("does not make the same calls"));
     }
 }

@@ -120,10 +120,10 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         program: std::env::current_exe()?,
         arguments: for_stores,
         token: arguments.token.clone(),
-        page: SocketAddr::new(arguments.listen, arguments.port),
+        page: Some(SocketAddr::new(arguments.listen, arguments.port)),
         stores: vec![kept(true, "with-log", port(1)?), kept(false, "without-log", port(2)?)],
     };
-    supervise(&lab, &tell)?;
+    supervise(lab, tell)?;
     Ok(DONE)
 }
 

@@ -18,6 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Refusal;
+use crate::error::{Error, Result};
 use crate::sync::Arc;
 
 /// Whom the store lets in.
@@ -31,12 +32,12 @@ impl Guard {
     /// For a store at this address. Beyond this machine nobody but who has the token may administer it.
     ///
     /// # Errors
-    /// A sentence, where a token is needed and none is given.
-    pub fn new(address: SocketAddr, token: Option<&str>) -> Result<Self, String> {
+    /// [`Error::InvalidInput`] where a token is needed and none is given.
+    pub fn new(address: SocketAddr, token: Option<&str>) -> Result<Self> {
         if token.is_none() && !address.ip().is_loopback() {
-            return Err(format!(
-                "{address} can be reached from elsewhere: the admin calls need a --token"
-            ));
+            let message =
+                format!("{address} can be reached from elsewhere: the admin calls need a --token");
+            return Err(Error::InvalidInput(message));
         }
         Ok(Self { address, token: token.map(Arc::from) })
     }

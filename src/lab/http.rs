@@ -49,8 +49,7 @@ pub fn serve(
     listening: &Listening,
     announce: impl FnOnce(&Store),
 ) -> anyhow::Result<()> {
-    let guard = Guard::new(listening.address, listening.token.as_deref());
-    let guard = guard.map_err(crate::error::Error::InvalidInput)?;
+    let guard = Guard::new(listening.address, listening.token.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let listener = runtime.block_on(listen(listening.address))?;
     let store = Arc::new(Store::open(options)?);

@@ -9,6 +9,8 @@
 //! A store that dies before it could answer anything will not do better the next time: after a few such starts the supervisor gives up, and says what
 //! the store said. A store's standard input is a pipe that the supervisor holds: when that ends the store stops, however the supervisor ended.
 
+use std::future::pending;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -17,11 +19,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::guard::Guard;
 use super::http::{listen, stopped};
 use super::site::{self, Shown};
+use crate::sync::Arc;
 
 /// A store that died is started again after so long.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +48,9 @@ pub struct Kept {
     pub directory: PathBuf,
 }
 
+/// Who is told what happens.
+pub(super) type Tell = Arc<dyn Fn(&Happened) + Send + Sync>;
+
 /// What is kept running, and how.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -53,8 +60,8 @@ pub struct Lab {
     pub arguments: Vec<String>,
     /// What their admin calls need.
     pub token: Option<String>,
-    /// Where the page is; port 0 is any.
-    pub page: SocketAddr,
+    /// Where the page is, if there is to be one; port 0 is any.
+    pub page: Option<SocketAddr>,
     /// The stores.
     pub stores: Vec<Kept>,
 }
@@ -74,41 +81,63 @@ pub enum Happened {
 ///
 /// # Errors
 /// When a store cannot be started, or dies again and again before it answers anything.
-pub fn supervise(lab: &Lab, tell: &(impl Fn(&Happened) + Sync)) -> anyhow::Result<()> {
-    let mut stores = lab.stores.clone();
-    for store in &mut stores {
+pub fn supervise(lab: Lab, tell: fn(&Happened)) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { keep_all(lab, Arc::new(tell), stopped(false)?).await })
+}
+
+/// The same until `stopped` is done.
+///
+/// # Errors
+/// Those of [`supervise`].
+pub(super) async fn keep_all(
+    mut lab: Lab,
+    tell: Tell,
+    stopped: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    for store in &mut lab.stores {
         store.address = with_port(store.address)?;
     }
-    let guard = Guard::new(lab.page, lab.token.as_deref());
-    let guard = guard.map_err(crate::error::Error::InvalidInput)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let stopped = stopped(false)?;
-        let listener = listen(lab.page).await?;
-        tell(&Happened::PageServed(listener.local_addr()?));
-        let shown = |store: &Kept| Shown {
-            with_log: store.with_log,
-            url: format!("http://{}", store.address),
-        };
-        let shown: Vec<Shown> = stores.iter().map(shown).collect();
-        let page = axum::serve(listener, site::router(&shown, guard));
-        let page = tokio::spawn(page.into_future());
-        let (stop, stopping) = tokio::sync::watch::channel(false);
-        let mut kept = Vec::new();
-        for store in stores {
-            kept.push(Box::pin(keep(lab, store, tell, stopping.clone())));
+    let page = match lab.page {
+        Some(address) => tokio::spawn(page(&lab, address, &tell).await?),
+        None => tokio::spawn(pending()),
+    };
+    let lab = Arc::new(lab);
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let mut kept = JoinSet::new();
+    for store in lab.stores.clone() {
+        kept.spawn(keep(Arc::clone(&lab), store, Arc::clone(&tell), stopping.clone()));
+    }
+    let all = async {
+        while let Some(ended) = kept.join_next().await {
+            ended??; // The first that fails: the others are killed.
         }
-        let all = all(kept);
-        tokio::pin!(stopped, all);
-        tokio::select! {
-            () = &mut stopped => {
-                let _ = stop.send(true); // Nobody listens if all have stopped by themselves.
-                all.await
-            }
-            ended = &mut all => ended,
-            ended = page => Ok(ended??),
+        Ok(())
+    };
+    tokio::pin!(stopped, all);
+    tokio::select! {
+        () = &mut stopped => {
+            let _ = stop.send(true); // Nobody listens if all have stopped by themselves.
+            all.await
         }
-    })
+        ended = &mut all => ended,
+        ended = page => Ok(ended??),
+    }
+}
+
+/// Listens for the page; gives what serves it.
+async fn page(
+    lab: &Lab,
+    address: SocketAddr,
+    tell: &Tell,
+) -> anyhow::Result<impl Future<Output = io::Result<()>> + use<>> {
+    let guard = Guard::new(address, lab.token.as_deref())?;
+    let listener = listen(address).await?;
+    tell(&Happened::PageServed(listener.local_addr()?));
+    let shown =
+        |store: &Kept| Shown { with_log: store.with_log, url: format!("http://{}", store.address) };
+    let shown: Vec<Shown> = lab.stores.iter().map(shown).collect();
+    Ok(axum::serve(listener, site::router(&shown, guard)).into_future())
 }
 
 /// The address with a port: one that is free now, if it has none.
@@ -119,36 +148,16 @@ fn with_port(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     }
 }
 
-/// Waits for all, or for the first that fails.
-async fn all(futures: Vec<impl Future<Output = anyhow::Result<()>> + Unpin>) -> anyhow::Result<()> {
-    let mut waiting = futures;
-    std::future::poll_fn(|context| {
-        let mut failed = None;
-        waiting.retain_mut(|future| match std::pin::Pin::new(future).poll(context) {
-            std::task::Poll::Pending => true,
-            std::task::Poll::Ready(ended) => {
-                failed = failed.take().or(ended.err());
-                false
-            }
-        });
-        match failed {
-            Some(error) => std::task::Poll::Ready(Err(error)),
-            None if waiting.is_empty() => std::task::Poll::Ready(Ok(())),
-            None => std::task::Poll::Pending,
-        }
-    })
-    .await
-}
-
+/// Keeps one store running until it is to stop.
 async fn keep(
-    lab: &Lab,
+    lab: Arc<Lab>,
     store: Kept,
-    tell: &impl Fn(&Happened),
+    tell: Tell,
     mut stopping: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut in_vain = 0;
     loop {
-        let mut child = start(lab, &store)?;
+        let mut child = start(&lab, &store)?;
         let input = child.stdin.take(); // Waiting for a child would close it.
         let ready = tokio::select! {
             ready = announced(&mut child) => ready,

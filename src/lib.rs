@@ -51,6 +51,8 @@ pub mod script;
 pub mod space;
 pub mod sync;
 pub mod tables;
+#[cfg(feature = "cli")]
+pub mod times;
 pub mod txn;
 
 pub use db::{Db, NestedTopAction, Options, PreparedTransaction, Table, TableScan, Transaction};

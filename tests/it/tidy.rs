@@ -35,6 +35,7 @@ const FLOORS: &[&[&str]] = &[
     &["db"],
     &["script"],
     &["crash"],
+    &["times"],
     &["demo", "bench", "lab"],
     &["cli"],
 ];

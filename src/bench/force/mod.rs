@@ -33,16 +33,15 @@
 
 mod engine;
 mod raw;
-mod times;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 pub use engine::Strategy;
 pub use raw::Raw;
-pub use times::Times;
 
 use super::{Error, Place};
+use crate::times::Times;
 
 /// So many turns has each way.
 pub const ROUNDS: usize = 3;

@@ -79,6 +79,12 @@ impl Times {
         Duration::from_nanos(found.map_or(0, longest_of).min(self.longest))
     }
 
+    /// The times from the shortest on: how many there are in each bucket, and the longest that would be counted in it.
+    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let counts = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        counts.map(|(bucket, count)| (Duration::from_nanos(longest_of(bucket)), *count))
+    }
+
     /// The median.
     #[must_use]
     pub fn median(&self) -> Duration {
@@ -125,6 +131,11 @@ mod tests {
         assert_eq!(times, all);
         assert_eq!(times.count(), 1000);
         assert_eq!(times.longest(), Duration::from_millis(1));
+        let least_half = Duration::from_micros(500);
+        let buckets = times.buckets().filter(|(longest, _)| *longest <= least_half);
+        let counted: u64 = buckets.map(|(_, count)| count).sum();
+        assert!((490..=500).contains(&counted), "{counted}");
+        assert_eq!(times.buckets().map(|(_, count)| count).sum::<u64>(), 1000);
         for (share, expected) in [(500, 500.0), (990, 990.0), (1000, 1000.0)] {
             let found = times.of_thousand(share).as_secs_f64() * 1e6;
             assert!((expected..=expected * 1.02).contains(&found), "{share}: {found}");

@@ -9,6 +9,8 @@ use clap::{Args, Subcommand};
 
 pub use loss::{Putter, put};
 
+use crate::demo::grouped;
+
 const EXAMPLES: &str = "\
 Examples:
   aries bench sync              what a force costs, and what becomes of it
@@ -50,7 +52,7 @@ fn ratio(ratio: f64) -> String {
 }
 
 /// A time in the unit that suits it.
-fn time(time: Duration) -> String {
+pub(super) fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {
         _ if seconds < 1e-3 => format!("{:.1} µs", seconds * 1e6),
@@ -59,8 +61,21 @@ fn time(time: Duration) -> String {
     }
 }
 
+/// A length of time in seconds, as people give it.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let possible = time.filter(|time| !time.is_zero() && time.as_secs() <= 3600);
+    possible.ok_or_else(|| "it is a number above 0, up to 3600".to_owned())
+}
+
+/// A rate, with commas and without a fraction.
+#[allow(clippy::cast_possible_truncation)] // It saturates.
+pub(super) fn whole(rate: f64) -> String {
+    grouped(rate.round() as i64)
+}
+
 /// What is said of figures from a directory in memory.
-const IN_MEMORY: &str =
+pub(super) const IN_MEMORY: &str =
     "This directory is in memory: a force does nothing there. --dir names one on a disk.";
 
 #[cfg(test)]
@@ -72,5 +87,13 @@ mod tests {
         assert_eq!([0.996, 9.5, 47.123, 312.7].map(ratio), ["1.00", "9.50", "47.1", "313"]);
         let times = [1_500, 2_346_000, 61_500_000_000].map(Duration::from_nanos).map(time);
         assert_eq!(times, ["1.5 µs", "2.35 ms", "61.50 s"]);
+    }
+
+    #[test]
+    fn seconds_are_above_zero() {
+        assert_eq!(seconds("0.05"), Ok(Duration::from_millis(50)));
+        for wrong in ["0", "-1", "nan", "inf", "x", "", "1e9", "3601"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
     }
 }

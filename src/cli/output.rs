@@ -126,6 +126,13 @@ pub fn bold(text: &str) -> String {
     if wanted { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
 }
 
+/// A bar that is so many eighths of a column long.
+pub fn bar(eighths: usize) -> String {
+    const EIGHTHS: [char; 8] = ['█', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let rest = (eighths % 8 > 0).then(|| EIGHTHS[eighths % 8]);
+    std::iter::repeat_n(EIGHTHS[0], eighths / 8).chain(rest).collect()
+}
+
 /// A log position for a column; `nil` for none.
 pub fn lsn(lsn: Option<Lsn>) -> String {
     lsn.map_or_else(|| "nil".into(), |lsn| lsn.to_string())

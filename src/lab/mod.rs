@@ -12,6 +12,7 @@
 //! - `http`: its calls, and who may make them. [`serve`] is the process of one store.
 //! - [`Recording`]: a script of the command language, run and recorded, event by event; [`one_file`] makes a page of it that needs no server.
 //! - [`supervise`]: both of them, and whatever dies begins anew.
+//! - [`load`]: many clients at once, for figures, and to see that crashes lose nothing.
 //!
 //! Invariants:
 //! - the engine is synchronous: no engine call is made on a thread that serves other requests;
@@ -24,6 +25,7 @@ mod entries;
 mod guard;
 mod handlers;
 mod http;
+pub mod load;
 mod one_file;
 mod reading;
 mod recording;

@@ -7,9 +7,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::super::DONE;
-use super::super::output::{lines, print, table};
+use super::super::output::{bar, lines, print, table};
 use super::super::progress::Progress;
-use super::{IN_MEMORY, ratio, time};
+use super::{IN_MEMORY, ratio, seconds, time, whole};
 use crate::bench::force::{BLOCK_BYTES, Line, ROUNDS, Raw, Report, VALUE_BYTES, Way};
 use crate::demo::grouped;
 
@@ -73,12 +73,6 @@ pub struct Arguments {
     json: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let possible = time.filter(|time| !time.is_zero() && time.as_secs() <= 3600);
-    possible.ok_or_else(|| "it is a number above 0, up to 3600".to_owned())
-}
-
 /// Runs the command; gives the exit code.
 ///
 /// # Errors
@@ -127,12 +121,6 @@ fn to_json(report: &Report) -> Value {
         "value_bytes": VALUE_BYTES,
         "ways": report.lines.iter().map(way).collect::<Vec<_>>(),
     })
-}
-
-/// A rate, with commas and without a fraction.
-#[allow(clippy::cast_possible_truncation)] // It saturates.
-fn whole(rate: f64) -> String {
-    grouped(rate.round() as i64)
 }
 
 fn text(report: &Report) -> String {
@@ -220,12 +208,9 @@ impl Scale {
 
     /// A bar, to an eighth of a column; never nothing.
     fn bar(&self, rate: f64) -> String {
-        const EIGHTHS: [char; 8] = ['█', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
         let most = self.powers * self.columns * 8;
         let wanted = (rate.max(1.0).log10() - f64::from(self.lowest)) * self.columns as f64 * 8.0;
-        let eighths = (1..most).find(|eighths| *eighths as f64 + 0.5 > wanted).unwrap_or(most);
-        let rest = (eighths % 8 > 0).then(|| EIGHTHS[eighths % 8]);
-        std::iter::repeat_n(EIGHTHS[0], eighths / 8).chain(rest).collect()
+        bar((1..most).find(|eighths| *eighths as f64 + 0.5 > wanted).unwrap_or(most))
     }
 
     /// The powers of ten, each below the place where a bar ends that is as long.
@@ -272,13 +257,5 @@ mod tests {
             assert!(in_words(way).chars().count() < NAME_COLUMNS, "{way:?}");
         }
         const { assert!(1 + NAME_COLUMNS + BAR_COLUMNS + 11 < 80) };
-    }
-
-    #[test]
-    fn seconds_are_above_zero() {
-        assert_eq!(seconds("0.05"), Ok(Duration::from_millis(50)));
-        for wrong in ["0", "-1", "nan", "inf", "x", "", "1e9", "3601"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
     }
 }

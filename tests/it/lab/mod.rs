@@ -4,10 +4,10 @@ mod client;
 mod crash_points;
 mod exercises;
 mod lessons;
+mod load;
 mod one_file;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod page;
 mod requests;
 mod telemetry;
-mod under_fire;

@@ -160,6 +160,17 @@ fn a_port_that_is_taken_is_told() {
     assert!(error.contains(&format!("listening on 127.0.0.1:{port}")), "{error}");
 }
 
+#[test]
+fn a_store_that_does_not_start_ends_the_lab() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("without-log"), "no directory").unwrap();
+    let mut lab = Command::cargo_bin("aries").unwrap();
+    let told = lab.args(["lab", "--port", "0", "--dir"]).arg(directory.path()).output().unwrap();
+    assert_eq!(told.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&told.stderr);
+    assert!(error.contains("does not start"), "{error}");
+}
+
 /// A store would else hold its port, and its database, for ever.
 #[test]
 fn stores_stop_when_their_supervisor_is_gone() {

@@ -1,9 +1,12 @@
-//! `aries lab`, and the processes of its stores.
+//! `aries lab`, the processes of its stores, and their load test.
+
+mod load;
+mod measured;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{DONE, WrongUsage};
 use crate::lab::{
@@ -17,6 +20,7 @@ Examples:
   aries lab --dir lesson                      keeps what they hold in ./lesson
   aries lab --port 9000                       ports 9000 to 9002
   aries lab --listen 0.0.0.0 --token SECRET   for others, too; the admin calls need the token
+  aries lab load                              how much both can do, and what the log costs
 
 Then, in another terminal:
   curl -X POST localhost:8001/kv -H 'content-type: application/json' -d '{\"key\": \"a\", \"value\": 1}'
@@ -28,8 +32,10 @@ docs/labs/ has the exercises. Ends with Ctrl-C. Exit code 0 then, 1 if a store c
 
 /// Runs two key-value stores over HTTP, one with the log and one without, and a page to watch and crash them.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    instead: Option<Instead>,
     /// Keep the databases in this directory; without it in a new one, which is removed in the end
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
@@ -73,6 +79,11 @@ impl Spans {
     }
 }
 
+#[derive(Subcommand)]
+enum Instead {
+    Load(load::Arguments),
+}
+
 /// The process of one store: started, and started again, by `aries lab`.
 #[derive(Args)]
 pub struct StoreArguments {
@@ -91,6 +102,9 @@ pub struct StoreArguments {
 /// # Errors
 /// When a store cannot be kept running.
 pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    if let Some(Instead::Load(arguments)) = &arguments.instead {
+        return load::run(arguments);
+    }
     if arguments.token.is_none() && !arguments.listen.is_loopback() {
         let message = format!(
             "{} can be reached from elsewhere: give a --token, which the admin calls then need",
@@ -127,18 +141,18 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-fn name(store: &Kept) -> &'static str {
-    if store.with_log { "with the log" } else { "without a log" }
+fn name(with_log: bool) -> &'static str {
+    if with_log { "with the log" } else { "without a log" }
 }
 
 fn tell(happened: &Happened) {
     match happened {
         Happened::PageServed(address) => println!("page                 http://{address}"),
         Happened::Ready(store, words) => {
-            println!("store {:<13}  http://{}  {words}", name(store), store.address);
+            println!("store {:<13}  http://{}  {words}", name(store.with_log), store.address);
         }
         Happened::Died(store, status) => {
-            println!("store {:<13}  died ({status}); it is started again", name(store));
+            println!("store {:<13}  died ({status}); it is started again", name(store.with_log));
         }
     }
 }

@@ -36,7 +36,7 @@ export function makeCrashPoints(onChoose) {
     const head = point === undefined
       ? el("p", { class: "crash-point" }, el("span", { class: "number" }, String(number)), el("span", { class: "words" }, `in line ${statement.line}`),
         el("code", { class: "quiet" }, statement.text))
-      : drawChoice(point.event, point.words, String(number), wanted, el("code", { class: "quiet" }, statement.text));
+      : drawChoice(point.event, point.words, String(number), wanted);
     return el("div", null, head, statement.ios > 0 && drawCalls(recorded, statement, wanted));
   }
 

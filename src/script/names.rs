@@ -42,10 +42,10 @@ impl Names {
         named.find(|(_, other)| *other == name).map(|(txn, _)| *txn)
     }
 
-    /// Numbers these records.
-    pub fn number(&mut self, records: Vec<Lsn>, end: Lsn) {
+    /// Numbers these records, with where they end, if that is known.
+    pub fn number(&mut self, records: Vec<Lsn>, end: Option<Lsn>) {
         self.records = records;
-        self.end = Some(end);
+        self.end = end.or(self.end);
     }
 
     /// Records from here on are lost.
@@ -133,7 +133,7 @@ mod tests {
         let lsn = |at| Lsn::new(at).unwrap();
         let mut names = Names::default();
         names.call(TxnId::new(7).unwrap(), "T1");
-        names.number(vec![lsn(100), lsn(164)], lsn(200));
+        names.number(vec![lsn(100), lsn(164)], Some(lsn(200)));
         let text = "T7: 000000000164 undone on P1, T8: 000000000200 (000000000101)";
         let translated = names.translate(text);
         assert_eq!(translated, "T1: #1 undone on P1, txn8: #2 (000000000101)");

@@ -31,9 +31,9 @@ impl Session {
         }
         self.events_seen = events.len();
         drop(events);
-        if let Some(running) = &self.running {
-            self.names.number(records, running.db.stats().end_lsn);
-        }
+        // A restart that failed may have left records, too: where they end is known when the next one has found out.
+        let end = self.running.as_ref().map(|running| running.db.stats().end_lsn);
+        self.names.number(records, end);
     }
 
     /// What happened is of no interest any more, but for the records.

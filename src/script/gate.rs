@@ -9,6 +9,7 @@
 //! - Each call has a number: how many were made before it, in all the time of a session, whatever crashes and restarts there were. The
 //!   same script makes the same calls.
 //! - Behind the call before which power fails nothing passes, until the power is back: that is, on another gate.
+//! - What an engine does behind a shut gate has not happened: nobody is told of it.
 //! - What somebody only looks at ([`Session::look`](super::Session::look)) is no call of the script. It passes a gate that is shut, too.
 
 use crate::buffer::{DOUBLE_WRITE_FILE, PAGES_FILE, pages_of_batch};
@@ -90,6 +91,10 @@ impl Gate {
 
     pub(super) fn shut(&self) {
         self.state.lock().is_shut = true;
+    }
+
+    pub(super) fn is_shut(&self) -> bool {
+        self.state.lock().is_shut
     }
 
     pub(super) fn shut_before_pages_are_synced(&self) {

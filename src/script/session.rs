@@ -310,7 +310,12 @@ impl Session {
     pub(super) fn open(&mut self) -> Result<()> {
         let gate = Arc::new(Gate::new(self.calls.clone()));
         let events = Arc::clone(&self.events);
-        let observer = move |event: &Event| events.lock().push(event.clone());
+        let told_by = Arc::clone(&gate);
+        let observer = move |event: &Event| {
+            if !told_by.is_shut() {
+                events.lock().push(event.clone());
+            }
+        };
         let options = match self.home {
             Home::Simulated(_) => self.settings.options_simulated(),
             Home::Directory(_) => {

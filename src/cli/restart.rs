@@ -212,6 +212,7 @@ impl Telling {
         match event {
             Event::PageRead { .. } | Event::PageEvicted { .. } => return,
             Event::Appended { kind, .. } if *kind != "Restart" => return,
+            detail if detail.is_detail() => return,
             _ => {}
         }
         let of_phase = self.phase.and_then(Phase::paper_section);

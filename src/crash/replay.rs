@@ -129,7 +129,11 @@ pub fn replay(failure: &Failure) -> Result<Replayed> {
     let stage = Stage::set(failure.setting, failure.bounds)?;
     let options = failure.setting.options().observer(Arc::new({
         let lines = Arc::clone(&lines);
-        move |event: &Event| lines.lock().push(Line::Event(event.clone()))
+        move |event: &Event| {
+            if !event.is_detail() {
+                lines.lock().push(Line::Event(event.clone()));
+            }
+        }
     }));
     let replay = Replay { failure, stage, options, lines };
     let (expected, violation) = replay.run()?;

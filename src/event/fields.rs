@@ -80,6 +80,7 @@ impl Event {
             Self::AnalysisBegan { .. } => "analysis_began",
             Self::PageDirty { .. } => "page_dirty",
             Self::TransactionNoted { .. } => "transaction_noted",
+            Self::TransactionAdvanced { .. } => "transaction_advanced",
             Self::TransactionGone { .. } => "transaction_gone",
             Self::RecLsnRaised { .. } => "rec_lsn_raised",
             Self::UndoPassed { .. } => "undo_passed",
@@ -137,6 +138,11 @@ impl Event {
                     ("from_checkpoint", Field::Flag(from_checkpoint)),
                 ]
             }
+            Self::TransactionAdvanced { txn, last_lsn, undo_next_lsn } => vec![
+                ("txn", txn.into()),
+                ("last_lsn", last_lsn.into()),
+                ("undo_next_lsn", Field::Lsn(undo_next_lsn)),
+            ],
             Self::TransactionGone { txn, lsn } => vec![("txn", txn.into()), ("lsn", lsn.into())],
             Self::Prepared { txn, ref global_id, prepare_lsn } => vec![
                 ("txn", txn.into()),

@@ -194,6 +194,15 @@ pub enum Event {
         /// Whether a checkpoint said so, or its own record.
         from_checkpoint: bool,
     },
+    /// Analysis read another record of a transaction in the table, whose state it does not change.
+    TransactionAdvanced {
+        /// The transaction.
+        txn: TxnId,
+        /// That record, its latest so far.
+        last_lsn: Lsn,
+        /// The next record to undo, so far.
+        undo_next_lsn: Option<Lsn>,
+    },
     /// Analysis took a transaction out of the transaction table.
     TransactionGone {
         /// The transaction.

@@ -63,6 +63,13 @@ impl fmt::Display for Phase {
 }
 
 impl Event {
+    /// Whether it only goes on with what another event began: who tells of a restart in words leaves it out, or there would be a line for
+    /// every record.
+    #[must_use]
+    pub const fn is_detail(&self) -> bool {
+        matches!(self, Self::TransactionAdvanced { .. })
+    }
+
     /// The phase of restart that this belongs to, or begins. `None` for what happens at any time: in a
     /// restart it belongs to the phase that the events before it say.
     #[must_use]
@@ -73,6 +80,7 @@ impl Event {
             | Self::LogEndFound { .. }
             | Self::PageDirty { .. }
             | Self::TransactionNoted { .. }
+            | Self::TransactionAdvanced { .. }
             | Self::TransactionGone { .. }
             | Self::AnalysisEnded { .. } => Some(Phase::Analysis),
             Self::TailRewritten { .. }
@@ -123,6 +131,7 @@ impl Event {
             | Self::AnalysisBegan { .. }
             | Self::PageDirty { .. }
             | Self::TransactionNoted { .. }
+            | Self::TransactionAdvanced { .. }
             | Self::TransactionGone { .. }
             | Self::AnalysisEnded { .. }
             | Self::InDoubt { .. } => Some("6.1"),

@@ -39,6 +39,7 @@ fn one_of_each() -> Vec<Event> {
             undo_next_lsn: Some(lsn(100)),
             from_checkpoint: true,
         },
+        Event::TransactionAdvanced { txn, last_lsn: lsn(200), undo_next_lsn: Some(lsn(100)) },
         Event::TransactionGone { txn, lsn: lsn(100) },
         Event::AnalysisEnded {
             dirty_pages: 5,
@@ -90,7 +91,7 @@ fn names_and_fields_are_those_of_the_variants() {
         assert!(places.all(|place| place.is_some()), "{debug}: {written:?}");
         assert_eq!(debug.matches(": ").count(), written.len(), "{debug}: {written:?}");
     }
-    assert_eq!(names.len(), 32);
+    assert_eq!(names.len(), 33);
 }
 
 #[test]

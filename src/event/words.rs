@@ -66,6 +66,7 @@ impl Event {
             Self::Undone { .. }
             | Self::UndoPassed { .. }
             | Self::TransactionNoted { .. }
+            | Self::TransactionAdvanced { .. }
             | Self::TransactionGone { .. }
             | Self::TransactionEnded { .. }
             | Self::Prepared { .. }
@@ -179,6 +180,12 @@ impl Event {
                     names.lsn_or_nil(*undo_next_lsn)
                 )
             }
+            Self::TransactionAdvanced { txn, last_lsn, undo_next_lsn } => format!(
+                "{} has another record, {}; undo next {}",
+                names.txn(*txn),
+                names.lsn(*last_lsn),
+                names.lsn_or_nil(*undo_next_lsn)
+            ),
             Self::TransactionGone { txn, lsn } => format!(
                 "{} leaves the transaction table: record {} is its end",
                 names.txn(*txn),

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::Span;
 
 use super::store::Operation;
+use super::refusal::Told;
 use super::{Refusal, Store, tape};
 use crate::ids::Lsn;
 use crate::sync::Arc;
@@ -25,7 +26,7 @@ const MOST_PAGE: usize = 10_000;
 /// So long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Answer = Result<Json<Value>, Refusal>;
+type Answer = Result<Told, Refusal>;
 type Of = State<Arc<Store>>;
 
 /// A request's body, or why it is none.
@@ -55,7 +56,11 @@ pub struct InPath<T>(T);
 
 impl From<JsonRejection> for Refusal {
     fn from(rejection: JsonRejection) -> Self {
-        Self::new(rejection.status(), rejection.body_text())
+        let mut message = rejection.body_text();
+        if matches!(rejection, JsonRejection::JsonSyntaxError(_)) {
+            message += " (in JSON, names and texts stand in double quotes)";
+        }
+        Self::new(rejection.status(), message)
     }
 }
 
@@ -107,7 +112,7 @@ pub async fn list(State(store): Of, Asked(part): Asked<Part<String>>) -> Answer 
     let listed = blocking(store, move |store| store.list(part.from.as_deref(), most)).await?;
     let items = listed.items.into_iter().map(|(key, value)| json!({ "key": key, "value": value }));
     let items: Vec<Value> = items.collect();
-    Ok(Json(json!({ "items": items, "count": listed.count, "next": listed.next })))
+    Ok(Told(json!({ "items": items, "count": listed.count, "next": listed.next })))
 }
 
 /// What `POST /kv` holds.
@@ -123,7 +128,7 @@ pub async fn put(State(store): Of, Body(pair): Body<Pair>) -> Answer {
     let Pair { key, value } = pair;
     let answer = json!({ "key": key, "durable": store.options().with_log });
     blocking(store, move |store| store.apply(&[Operation::Set { key, value }])).await?;
-    Ok(Json(answer))
+    Ok(Told(answer))
 }
 
 fn not_found(key: &str) -> Refusal {
@@ -135,7 +140,7 @@ pub async fn get(State(store): Of, InPath(key): InPath<String>) -> Answer {
     let asked = Operation::Get { key: key.clone() };
     let found = blocking(store, move |store| store.apply(&[asked])).await?.remove(0);
     match found["found"] == true {
-        true => Ok(Json(json!({ "key": key, "value": found["value"] }))),
+        true => Ok(Told(json!({ "key": key, "value": found["value"] }))),
         false => Err(not_found(&key)),
     }
 }
@@ -145,7 +150,7 @@ pub async fn delete(State(store): Of, InPath(key): InPath<String>) -> Answer {
     let asked = Operation::Delete { key: key.clone() };
     let found = blocking(store, move |store| store.apply(&[asked])).await?.remove(0);
     match found["deleted"] == true {
-        true => Ok(Json(found)),
+        true => Ok(Told(found)),
         false => Err(not_found(&key)),
     }
 }
@@ -161,7 +166,7 @@ pub struct Transaction {
 pub async fn transaction(State(store): Of, Body(txn): Body<Transaction>) -> Answer {
     let durable = store.options().with_log;
     let results = blocking(store, move |store| store.apply(&txn.operations)).await?;
-    Ok(Json(json!({ "applied": results.len(), "results": results, "durable": durable })))
+    Ok(Told(json!({ "applied": results.len(), "results": results, "durable": durable })))
 }
 
 /// `GET /admin/wal`
@@ -172,48 +177,48 @@ pub async fn wal(State(store): Of, Asked(part): Asked<Part<u64>>) -> Answer {
     let mut wanted = entries.into_iter().filter(|entry| entry.sequence >= from);
     let page: Vec<_> = wanted.by_ref().take(most).collect();
     let next = wanted.next().map(|entry| entry.sequence);
-    Ok(Json(json!({ "entries": page, "count": count, "next": next })))
+    Ok(Told(json!({ "entries": page, "count": count, "next": next })))
 }
 
 /// `GET /admin/log`: the latest records.
 pub async fn log(State(store): Of, Asked(part): Asked<Part<u64>>) -> Answer {
     let most = part.most()?;
     let from = part.from.and_then(Lsn::new);
-    Ok(Json(blocking(store, move |store| tape::latest(store, from, most)).await?))
+    Ok(Told(blocking(store, move |store| tape::latest(store, from, most)).await?))
 }
 
 /// `GET /admin/log/{lsn}`
 pub async fn log_record(State(store): Of, InPath(lsn): InPath<u64>) -> Answer {
     let lsn = Lsn::new(lsn).ok_or_else(|| Refusal::bad_request("an LSN is a number above 0"))?;
-    Ok(Json(blocking(store, move |store| tape::one(store, lsn)).await?))
+    Ok(Told(blocking(store, move |store| tape::one(store, lsn)).await?))
 }
 
 /// `GET /admin/pool`
 pub async fn pool(State(store): Of) -> Answer {
-    Ok(Json(blocking(store, tape::pool).await?))
+    Ok(Told(blocking(store, tape::pool).await?))
 }
 
 /// `GET /admin/stats`
 pub async fn stats(State(store): Of) -> Answer {
-    Ok(Json(blocking(store, Store::stats).await?))
+    Ok(Told(blocking(store, Store::stats).await?))
 }
 
 /// `POST /admin/checkpoint`
 pub async fn checkpoint(State(store): Of) -> Answer {
     blocking(store, Store::checkpoint).await?;
-    Ok(Json(json!({ "checkpoint": true })))
+    Ok(Told(json!({ "checkpoint": true })))
 }
 
 /// `POST /admin/clear`
 pub async fn clear(State(store): Of) -> Answer {
     blocking(store, Store::clear).await?;
-    Ok(Json(json!({ "cleared": true })))
+    Ok(Told(json!({ "cleared": true })))
 }
 
 /// `POST /admin/flush`
 pub async fn flush(State(store): Of) -> Answer {
     blocking(store, Store::flush).await?;
-    Ok(Json(json!({ "flushed": true })))
+    Ok(Told(json!({ "flushed": true })))
 }
 
 /// `POST /admin/crash`: there is no answer, the process is gone.
@@ -234,7 +239,7 @@ pub async fn health(State(store): Of) -> Answer {
     let healthy = store.db().is_healthy();
     let status = json!({ "healthy": healthy, "log": store.options().with_log });
     match healthy {
-        true => Ok(Json(status)),
+        true => Ok(Told(status)),
         false => Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "the engine has stopped: start the process again",

@@ -94,7 +94,13 @@ async fn tidy_up(store: Arc<Store>) {
 /// Those of the operating system, with the address.
 pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| anyhow::anyhow!("listening on {address}: {error}"))
+    listener.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => "; is another lab running? --port takes other ports",
+            _ => "",
+        };
+        anyhow::anyhow!("listening on {address}: {error}{hint}")
+    })
 }
 
 /// Ends when the process is told to stop.
@@ -162,7 +168,7 @@ async fn not_too_long(request: Request, next: Next) -> Response {
 }
 
 async fn unknown(uri: Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {}", uri.path()))
+    Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {}; GET /kv lists all keys", uri.path()))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {

@@ -1,11 +1,21 @@
-//! What a store says when it does not do what it was asked: a status and a sentence, as JSON.
+//! What a store says: JSON, a line of it, so that a terminal shows each answer by itself; and when it does not do what it was asked, a status and
+//! a sentence.
 
-use axum::Json;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::Error;
+
+/// An answer.
+pub struct Told(pub Value);
+
+impl IntoResponse for Told {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, "application/json")], format!("{}\n", self.0)).into_response()
+    }
+}
 
 /// Why something was not done.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +55,6 @@ impl From<Error> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.message }))).into_response()
+        (self.status, Told(json!({ "error": self.message }))).into_response()
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -115,7 +115,7 @@ pub fn router(stores: &[Shown], guard: Guard) -> Router {
         .route("/lab/config", get(|State(site): State<Site>| async { Json(site.stores) }))
         .route("/lab/scenarios", get(scenarios))
         .route("/lab/run", post(run).layer(DefaultBodyLimit::max(2 * MOST_SCRIPT_BYTES)))
-        .fallback(get(file))
+        .fallback(file)
         .layer(from_fn_with_state(guard, guarded))
         .with_state(site)
 }
@@ -130,7 +130,14 @@ pub(super) fn page_file(name: &str) -> &'static str {
 }
 
 /// Whatever else is asked for: a file of the page, if it is one.
-async fn file(uri: Uri) -> Response {
+async fn file(State(site): State<Site>, method: Method, uri: Uri) -> Response {
+    if method != Method::GET && method != Method::HEAD {
+        let urls = site.stores["stores"].as_array().into_iter().flatten();
+        let urls: Vec<&str> = urls.filter_map(|store| store["url"].as_str()).collect();
+        let message =
+            format!("{method}: here is the lab's page; the stores are at {}", urls.join(" and "));
+        return Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
+    }
     let name = match uri.path().trim_start_matches('/') {
         "" => "index.html",
         name => name,

@@ -28,6 +28,7 @@ use crate::db::{Db, Options, Table, Transaction};
 use crate::disk::{FileDisk, WatchedDisk};
 use crate::error::Error;
 use crate::ids::Lsn;
+use crate::log::CONTROL_FILE;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
 use crate::tables::DirtyPageTable;
 
@@ -99,8 +100,8 @@ pub struct Store {
     /// Changes since this process began.
     changes: AtomicU64,
     began: Instant,
-    /// Where the log ended then.
-    began_at: Lsn,
+    /// Whether there was none before.
+    is_new: bool,
     telemetry: Arc<Telemetry>,
 }
 
@@ -110,12 +111,13 @@ impl Store {
     /// # Errors
     /// Those of opening a database.
     pub fn open(options: StoreOptions) -> Result<Self, Error> {
-        let to_redo = match options.with_log && options.directory.join("control").exists() {
+        let is_new = !options.directory.join(CONTROL_FILE).exists();
+        let to_redo = match options.with_log && !is_new {
             // What cannot be read is what opening will tell of, or, if it was being made when the process died, make anew.
             true => entries::to_redo(&options.directory).unwrap_or(None),
             false => None,
         };
-        let telemetry = Telemetry::new();
+        let telemetry = Telemetry::new(options.with_log);
         let disk = Arc::new(FileDisk::create(&options.directory)?);
         let disk = WatchedDisk::watched_by(disk, Arc::clone(&telemetry) as _);
         let durability = if options.with_log { Durability::Commit } else { Durability::Off };
@@ -127,10 +129,9 @@ impl Store {
             .observer(Arc::clone(&telemetry) as _)
             .open_on(disk)?;
         drop(restart);
-        let began_at = db.stats().end_lsn;
         let table = RwLock::new(db.table(TABLE)?);
         let recovered_entries = to_redo.as_ref().map_or(0, |(_, entries)| *entries);
-        let lsn = to_redo.map_or(began_at, |(lsn, _)| lsn);
+        let lsn = to_redo.map_or(db.stats().end_lsn, |(lsn, _)| lsn);
         let since = Mutex::new(Since { lsn, entries: recovered_entries });
         let (changes, began) = (AtomicU64::new(0), Instant::now());
         Ok(Self {
@@ -141,7 +142,7 @@ impl Store {
             recovered_entries,
             changes,
             began,
-            began_at,
+            is_new,
             telemetry,
         })
     }
@@ -156,9 +157,14 @@ impl Store {
         &self.telemetry
     }
 
+    /// Whether it was made when it was opened.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     /// What `/metrics` tells.
     pub fn metrics(&self) -> String {
-        self.telemetry.metrics().render(&self.db, self.began_at, self.recovered_entries)
+        self.telemetry.metrics().render(&self.db, self.recovered_entries)
     }
 
     /// One transaction.

@@ -194,6 +194,9 @@ impl Rebuilt {
         let entry = *entry;
         if is_news {
             self.noted(link.txn, &entry, false);
+        } else {
+            let (txn, undo_next_lsn) = (link.txn, entry.undo_next_lsn);
+            self.observers.emit(|| Event::TransactionAdvanced { txn, last_lsn: lsn, undo_next_lsn });
         }
         Ok(())
     }

@@ -199,7 +199,7 @@ impl Session {
     pub(super) fn told_if(&mut self, wanted: impl Fn(&Event) -> bool) -> String {
         self.renumber();
         let events = self.events.lock();
-        let told = events.iter().filter(|event| wanted(event));
+        let told = events.iter().filter(|event| wanted(event) && !event.is_detail());
         told.map(|event| event.words(&self.names) + "\n").collect()
     }
 

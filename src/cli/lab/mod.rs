@@ -181,6 +181,7 @@ pub fn store(arguments: &StoreArguments) -> anyhow::Result<u8> {
 fn found(store: &Store) -> String {
     let report = store.db().restart_report();
     match (store.options().with_log, report.clean) {
+        _ if store.is_new() => "it is new".into(),
         (false, _) => "what was flushed last is here".into(),
         (true, true) => "it had been closed".into(),
         (true, false) => format!(

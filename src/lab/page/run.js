@@ -128,7 +128,7 @@ export function recordsOf(step) {
   if (name === "undone" || name === "undo_passed") {
     if (typeof event.undo_next_lsn === "number") noted.set(event.undo_next_lsn, "next");
   }
-  if (name === "transaction_noted" && !event.from_checkpoint) current = event.last_lsn;
+  if (name === "transaction_noted" && !event.from_checkpoint || name === "transaction_advanced") current = event.last_lsn;
   if (name === "page_dirty") current = event.rec_lsn;
   if (name === "page_dirty" && event.from_checkpoint) noted.set(event.rec_lsn, "recLSN");
   if (name === "transaction_noted" && event.from_checkpoint && typeof event.last_lsn === "number") noted.set(event.last_lsn, "lastLSN");

@@ -138,6 +138,10 @@ impl State {
                 entry.state = *state;
                 (entry.last_lsn, entry.undo_next_lsn) = (*last_lsn, *undo_next_lsn);
             }
+            Event::TransactionAdvanced { txn, last_lsn, undo_next_lsn } => {
+                let entry = self.transactions.entry(*txn).or_default();
+                (entry.last_lsn, entry.undo_next_lsn) = (Some(*last_lsn), *undo_next_lsn);
+            }
             Event::TransactionGone { txn, .. } | Event::TransactionEnded { txn } => {
                 self.transactions.remove(txn);
             }

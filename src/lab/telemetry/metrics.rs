@@ -176,10 +176,11 @@ impl Metrics {
         });
     }
 
-    /// All of it as Prometheus reads it; `began` is where the log ended when the store was opened.
+    /// All of it as Prometheus reads it.
     #[must_use]
-    pub fn render(&self, db: &Db, began: Lsn, recovered_entries: u64) -> String {
-        self.look_at(&db.stats(), began);
+    pub fn render(&self, db: &Db, recovered_entries: u64) -> String {
+        // What restart itself appended counts, too.
+        self.look_at(&db.stats(), db.restart_report().analysis.end);
         self.with(|| {
             gauge!("aries_healthy").set(if db.is_healthy() { 1.0 } else { 0.0 });
             gauge!("aries_recovered_entries").set(recovered_entries as f64);

@@ -40,6 +40,7 @@ use crate::sync::{Arc, Mutex};
 /// Looks on while a store works.
 pub struct Telemetry {
     metrics: Metrics,
+    with_log: bool,
     /// The phase of restart that is under way.
     phase: Mutex<Option<OpenPhase>>,
 }
@@ -65,9 +66,9 @@ thread_local! {
 }
 
 impl Telemetry {
-    /// Nothing is seen yet.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { metrics: Metrics::new(), phase: Mutex::new(None) })
+    /// Nothing is seen yet of the store with the log, or of that without.
+    pub fn new(with_log: bool) -> Arc<Self> {
+        Arc::new(Self { metrics: Metrics::new(), with_log, phase: Mutex::new(None) })
     }
 
     /// The numbers.
@@ -157,7 +158,7 @@ pub async fn observed(
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("none", |path| path.as_str()).to_owned();
     let method = known(request.method());
-    let span = info_span!("request", method, route, status = Empty);
+    let span = info_span!("request", log = telemetry.with_log, method, route, status = Empty);
     let began = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     span.record("status", response.status().as_u16());

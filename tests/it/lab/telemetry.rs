@@ -79,6 +79,7 @@ fn metrics_tell_what_a_store_did() {
     lab.crash(store);
     let again = metrics(store);
     assert!(again[REDO] > 0.0, "{again:?}");
+    assert!(again["aries_log_bytes_total"] > 0.0, "what restart appended counts");
     assert_eq!((again["aries_commits_total"], again["aries_recovered_entries"]), (0.0, 10.0));
     post(store, "/kv", &json!({ "key": "another", "value": 1 }));
     post(store, "/admin/checkpoint", &json!({}));

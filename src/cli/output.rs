@@ -129,7 +129,7 @@ pub fn bold(text: &str) -> String {
 /// A bar that is so many eighths of a column long.
 pub fn bar(eighths: usize) -> String {
     const EIGHTHS: [char; 8] = ['█', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
-    let rest = (eighths % 8 > 0).then(|| EIGHTHS[eighths % 8]);
+    let rest = (!eighths.is_multiple_of(8)).then(|| EIGHTHS[eighths % 8]);
     std::iter::repeat_n(EIGHTHS[0], eighths / 8).chain(rest).collect()
 }
 

@@ -18,7 +18,7 @@ const BAR_COLUMNS: usize = 24;
 
 /// Something that the log adds, in per cent of what there is without; nothing if there is nothing without.
 fn added(with: f64, without: f64) -> Option<f64> {
-    (without > 0.0 && with > 0.0).then(|| (with / without - 1.0) * 100.0)
+    (without > 0.0 && with > 0.0).then(|| (with - without) * 100.0 / without)
 }
 
 /// The store with the log, and the one without.
@@ -29,7 +29,7 @@ fn both(all: &[Measured]) -> Option<(&Measured, &Measured)> {
 
 /// What the log adds to this share of puts, or of gets.
 fn added_to(with: &Times, without: &Times, share: u64) -> Option<f64> {
-    let [with, without] = [with, without].map(|times| times.of_thousand(share).as_secs_f64());
+    let [with, without] = [with, without].map(|times| micros(times.of_thousand(share)));
     added(with, without)
 }
 

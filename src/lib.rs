@@ -30,6 +30,8 @@ pub mod btree;
 pub mod buffer;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
+pub mod child;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
 pub mod crash;

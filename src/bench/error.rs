@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::child::Failure;
+
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,6 +25,15 @@ pub enum Error {
     /// The child did not live until it was killed.
     #[error("the child process {0}")]
     Child(String),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Io { what, source } => Self::Io { what, source },
+            Failure::Child(how) => Self::Child(how),
+        }
+    }
 }
 
 impl Error {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::child::Failure;
+
 /// Why there was no demonstration, or not all of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,6 +37,15 @@ pub enum Error {
         /// What failed.
         source: Box<Error>,
     },
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Io { what, source } => Self::Io { what, source },
+            Failure::Child(how) => Self::Child(how),
+        }
+    }
 }
 
 impl Error {

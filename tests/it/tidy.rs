@@ -35,7 +35,7 @@ const FLOORS: &[&[&str]] = &[
     &["db"],
     &["script"],
     &["crash"],
-    &["times"],
+    &["child", "times"],
     &["demo", "bench", "lab"],
     &["cli"],
 ];
@@ -103,9 +103,7 @@ fn stray_sync(source: &Source) -> Vec<String> {
     let is_stray = |path: &&CodePath| {
         let segments: Vec<&str> = path.segments.iter().map(String::as_str).collect();
         match segments[..] {
-            ["std", "sync", "mpsc", ..] => {
-                !matches!(source.module(), Some("bench" | "demo" | "script"))
-            }
+            ["std", "sync", "mpsc", ..] => !matches!(source.module(), Some("child" | "script")),
             ["std" | "core" | "alloc", "sync", ..] | ["parking_lot", ..] | ["loom", _, ..] => true,
             _ => false,
         }

@@ -1,17 +1,12 @@
 //! The parent's side of the child: starts it, listens, kills it.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{Flush, LONGEST_SILENCE, Work};
 use crate::bench::Error;
-
-const SIGKILL: i32 = 9;
+use crate::child::{self, Failure};
 
 /// What a child told before it was gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -75,28 +70,6 @@ impl Work {
     }
 }
 
-/// A child that does not outlive its owner.
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill(); // It may be gone already.
-        let _ = self.0.wait();
-    }
-}
-
-impl Worker {
-    /// Kills it; an error if it was not alive any more.
-    fn kill(&mut self) -> Result<(), Error> {
-        self.0.kill().map_err(Error::io("kill the child process"))?;
-        let status = self.0.wait().map_err(Error::io("wait for the child process"))?;
-        if status.signal() == Some(SIGKILL) {
-            return Ok(());
-        }
-        Err(Error::Child(format!("ended by itself ({status})")))
-    }
-}
-
 /// Starts a child, kills it when it has told of so many puts, and gives all that it told.
 ///
 /// # Errors
@@ -108,66 +81,30 @@ pub(super) fn run_and_kill(
     puts: u64,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Heard, Error> {
-    let mut child = Command::new(program)
-        .arg("bench-putter")
-        .arg(directory)
-        .args(work.arguments())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(Error::io(format!("start {}", program.display())))?;
-    let output = child.stdout.take().expect("its output is a pipe");
-    let mut worker = Worker(child);
-    let (sender, lines) = mpsc::channel();
-    thread::scope(|scope| {
-        scope.spawn(move || listen(output, &sender));
-        // Whatever comes of it, the child is dead then, and the listener ends.
-        let lived = live(&lines, work, puts, progress);
-        let killed = worker.kill();
-        let (mut heard, ()) = (lived?, killed?);
-        lines.iter().for_each(|told| heard.hear(told));
-        Ok(heard)
-    })
+    let mut command = Command::new(program);
+    command.arg("bench-putter").arg(directory).args(work.arguments()).stdin(Stdio::piped());
+    let (mut heard, rest) =
+        child::run_and_kill(&mut command, Told::parse, |told| live(told, work, puts, progress))?;
+    rest.into_iter().for_each(|told| heard.hear(told));
+    Ok(heard)
 }
 
 /// Hears what the child says until the time has come to kill it.
 fn live(
-    lines: &Receiver<Told>,
+    told: &child::Told<Told>,
     work: &Work,
     puts: u64,
     progress: &mut dyn FnMut(u64),
-) -> Result<Heard, Error> {
+) -> Result<Heard, Failure> {
     let mut heard = Heard::default();
     while !heard.is_enough(work, puts) {
         let put = heard.put;
-        match lines.recv_timeout(LONGEST_SILENCE) {
-            Ok(told) => heard.hear(told),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Child(format!("ended by itself after {put} puts")));
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(Error::Child(format!("is stuck after {put} puts")));
-            }
-        }
+        heard.hear(told.next(LONGEST_SILENCE, || format!("{put} puts"))?);
         if heard.put > put {
             progress(heard.put);
         }
     }
     Ok(heard)
-}
-
-/// Reads the pipe to its end. What the kill may have cut off has no end of line, and was not told.
-fn listen(output: ChildStdout, sender: &Sender<Told>) {
-    let mut output = BufReader::new(output);
-    let mut line = String::new();
-    while output.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-        if let Some(told) = Told::parse(&line)
-            && sender.send(told).is_err()
-        {
-            return;
-        }
-        line.clear();
-    }
 }
 
 #[cfg(test)]

@@ -125,7 +125,6 @@ fn listen<T>(output: ChildStdout, parse: impl Fn(&str) -> Option<T>, sender: &Se
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use rustix::process::Pid;
     use std::panic::{self, AssertUnwindSafe};
 
     const LONG: Duration = Duration::from_secs(60);
@@ -194,17 +193,21 @@ mod tests {
 
     #[test]
     fn it_does_not_outlive_a_panic() {
-        let mut child = None;
+        let directory = tempfile::tempdir().unwrap();
+        let lived_on = directory.path().join("lived-on");
         let panicked = panic::catch_unwind(AssertUnwindSafe(|| {
             let mut command = Command::new("/bin/sh");
-            let parse = |line: &str| Pid::from_raw(line.trim().parse().ok()?);
-            command.args(["-c", "echo $$; exec sleep 60"]);
-            run_and_kill(&mut command, parse, |told| -> Result<(), Failure> {
-                child = Some(told.next(LONG, String::new)?);
-                panic!("in the middle");
-            })
+            command.args(["-c", "echo a; sleep 10 >/dev/null; touch \"$0\""]).arg(&lived_on);
+            run_and_kill(
+                &mut command,
+                |_| Some(()),
+                |told| -> Result<(), Failure> {
+                    told.next(LONG, String::new)?;
+                    panic!("in the middle");
+                },
+            )
         }));
         assert!(panicked.is_err());
-        assert!(rustix::process::test_kill_process(child.unwrap()).is_err(), "it is gone");
+        assert!(!lived_on.exists(), "it went on to its own end");
     }
 }

@@ -115,6 +115,19 @@ impl Event {
             Self::LogTruncated { oldest_required } => {
                 vec![("oldest_required", oldest_required.into())]
             }
+            Self::CheckpointBegan { begin_lsn } => vec![("begin_lsn", begin_lsn.into())],
+            Self::CheckpointEnded { begin_lsn, dirty_pages, transactions, redo_lsn } => vec![
+                ("begin_lsn", begin_lsn.into()),
+                ("dirty_pages", dirty_pages.into()),
+                ("transactions", transactions.into()),
+                ("redo_lsn", redo_lsn.into()),
+            ],
+            _ => self.fields_of_transactions(),
+        }
+    }
+
+    fn fields_of_transactions(&self) -> Vec<Named<'_>> {
+        match *self {
             Self::TransactionEnded { txn } => vec![("txn", txn.into())],
             Self::Undone { txn, lsn, clr_lsn, page, undo_next_lsn } => vec![
                 ("txn", txn.into()),
@@ -154,13 +167,6 @@ impl Event {
                 ("global_id", Field::Bytes(global_id)),
                 ("prepare_lsn", prepare_lsn.into()),
                 ("locks", locks.into()),
-            ],
-            Self::CheckpointBegan { begin_lsn } => vec![("begin_lsn", begin_lsn.into())],
-            Self::CheckpointEnded { begin_lsn, dirty_pages, transactions, redo_lsn } => vec![
-                ("begin_lsn", begin_lsn.into()),
-                ("dirty_pages", dirty_pages.into()),
-                ("transactions", transactions.into()),
-                ("redo_lsn", redo_lsn.into()),
             ],
             _ => self.fields_of_pages_and_restart(),
         }

@@ -45,6 +45,11 @@ impl Guard {
     fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
         let forbidden = |message: &str| Err(Refusal::new(StatusCode::FORBIDDEN, message));
         if self.address.ip().is_loopback() {
+            let several =
+                [HOST, ORIGIN].iter().any(|name| headers.get_all(name).iter().count() > 1);
+            if several {
+                return forbidden("one Host, and one Origin");
+            }
             let host = text(headers, HOST).unwrap_or_default();
             if !is_loopback(host) {
                 return forbidden("the Host is not this machine");
@@ -81,6 +86,9 @@ fn same(given: &str, token: &str) -> bool {
 
 /// Whether an authority, with a port or without, is this machine by itself.
 fn is_loopback(authority: &str) -> bool {
+    if authority.contains(['/', '?', '#', '@']) {
+        return false;
+    }
     let uri: Result<Uri, _> = format!("http://{authority}/").parse();
     let host = uri.ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
     let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
@@ -138,6 +146,9 @@ mod tests {
             "",
             "a b",
             "localhost@evil.example",
+            "evil@localhost",
+            "localhost/.evil.example",
+            "localhost?.evil.example",
         ] {
             assert_eq!(asked(&guard, "/kv", &[(HOST, host)]), Some(403), "{host}");
         }

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::Span;
 
-use super::store::Operation;
 use super::refusal::Told;
+use super::store::Operation;
 use super::{Refusal, Store, tape};
 use crate::ids::Lsn;
 use crate::sync::Arc;
@@ -26,7 +26,8 @@ const MOST_PAGE: usize = 10_000;
 /// So long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Answer = Result<Told, Refusal>;
+/// What is answered.
+pub type Answer = Result<Told, Refusal>;
 type Of = State<Arc<Store>>;
 
 /// A request's body, or why it is none.
@@ -52,7 +53,7 @@ pub struct Asked<T>(T);
 /// What stands in the path.
 #[derive(FromRequestParts)]
 #[from_request(via(Path), rejection(Refusal))]
-pub struct InPath<T>(T);
+pub struct InPath<T>(pub T);
 
 impl From<JsonRejection> for Refusal {
     fn from(rejection: JsonRejection) -> Self {

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -25,6 +26,8 @@ use crate::sync::Arc;
 const MOST_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// When it is told to stop, requests that are under way have so long to be answered.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+/// How often it is looked whether the engine works.
+const LOOKING: Duration = Duration::from_secs(1);
 /// How often what was measured is sorted away.
 const TIDYING: Duration = Duration::from_secs(5);
 
@@ -51,6 +54,7 @@ pub fn serve(
 ) -> anyhow::Result<()> {
     let guard = Guard::new(listening.address, listening.token.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    allow_many_files();
     let listener = runtime.block_on(listen(listening.address))?;
     let store = Arc::new(Store::open(options)?);
     announce(&store);
@@ -67,6 +71,7 @@ pub fn serve(
         tokio::select! {
             served = axum::serve(listener, router).with_graceful_shutdown(stopping).into_future() => served,
             () = too_long(told) => Ok(()),
+            () = engine_stopped(&store) => Err(io::Error::other("the engine has stopped")),
         }
     })?;
     drop(runtime);
@@ -81,11 +86,26 @@ async fn too_long(told: oneshot::Receiver<()>) {
     }
 }
 
+/// Ends when the engine works no more: then this process is of no use, and the next one recovers what there is.
+async fn engine_stopped(store: &Store) {
+    while store.db().is_healthy() {
+        sleep(LOOKING).await;
+    }
+    sleep(LOOKING).await; // Whoever asks meanwhile is told.
+}
+
 async fn tidy_up(store: Arc<Store>) {
     loop {
         sleep(TIDYING).await;
         store.telemetry().metrics().tidy_up();
     }
+}
+
+/// Each connection is an open file: as many as the system allows this process, for the log needs files, too.
+pub fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that cannot be, there may be fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Listens there.
@@ -110,6 +130,7 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub fn stopped(until_input_ends: bool) -> io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut hang_up, mut quit) = (signal(SignalKind::hangup())?, signal(SignalKind::quit())?);
     let (ends, ended) = oneshot::channel();
     if until_input_ends {
         std::thread::spawn(move || {
@@ -123,6 +144,8 @@ pub fn stopped(until_input_ends: bool) -> io::Result<impl Future<Output = ()>> {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+            _ = quit.recv() => {}
             _ = ended => {}
         }
     })
@@ -132,7 +155,7 @@ pub fn stopped(until_input_ends: bool) -> io::Result<impl Future<Output = ()>> {
 fn router(store: &Arc<Store>, guard: Guard) -> Router {
     Router::new()
         .route("/kv", get(handlers::list).post(handlers::put))
-        .route("/kv/batch", post(handlers::transaction))
+        .route("/kv/batch", post(handlers::transaction).get(get_batch).delete(delete_batch))
         .route("/kv/{key}", get(handlers::get).delete(handlers::delete))
         .route("/txn", post(handlers::transaction))
         .route("/admin/wal", get(handlers::wal))
@@ -155,6 +178,17 @@ fn router(store: &Arc<Store>, guard: Guard) -> Router {
         .with_state(Arc::clone(store))
 }
 
+/// A key like any other.
+const BATCH: &str = "batch";
+
+async fn get_batch(store: State<Arc<Store>>) -> handlers::Answer {
+    handlers::get(store, handlers::InPath(BATCH.to_owned())).await
+}
+
+async fn delete_batch(store: State<Arc<Store>>) -> handlers::Answer {
+    handlers::delete(store, handlers::InPath(BATCH.to_owned())).await
+}
+
 /// Refuses at once what says itself that it is too long: nobody has to wait for it.
 async fn not_too_long(request: Request, next: Next) -> Response {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
@@ -168,7 +202,10 @@ async fn not_too_long(request: Request, next: Next) -> Response {
 }
 
 async fn unknown(uri: Uri) -> Refusal {
-    Refusal::new(StatusCode::NOT_FOUND, format!("there is nothing at {}; GET /kv lists all keys", uri.path()))
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        format!("there is nothing at {}; GET /kv lists all keys", uri.path()),
+    )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {

@@ -219,9 +219,11 @@ async fn run(State(site): State<Site>, Body(asked): Body<Asked>) -> Result<Json<
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     }
     let crash = crash_at(&asked)?;
-    let _turn = site.running.acquire_owned().await;
-    let recorded =
-        tokio::task::spawn_blocking(move || Recording::of(&asked.script, crash.as_ref()));
+    let turn = site.running.acquire_owned().await;
+    let recorded = tokio::task::spawn_blocking(move || {
+        let _until_it_is_run = turn; // Even if nobody waits for it any more.
+        Recording::of(&asked.script, crash.as_ref())
+    });
     let recorded = recorded.await;
     let failed = |error: tokio::task::JoinError| {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())

@@ -12,7 +12,9 @@
 //! Invariants:
 //! - a checkpoint here writes all pages first, so nothing before it is redone; one comes by itself after
 //!   [`StoreOptions::checkpoint_every`] entries, within the call that made the last of them;
-//! - `clear` keeps everybody else out; all other calls go on beside each other.
+//! - `clear` and checkpoints keep everybody else out, so that an entry is either before a checkpoint, whole, or behind it; all other calls go on
+//!   beside each other;
+//! - what is answered is bounded: [`MOST_ANSWER_BYTES`] of values, and a value may take twenty times as much memory as it has bytes.
 
 use std::ops::Bound;
 use std::path::PathBuf;
@@ -36,6 +38,8 @@ use crate::tables::DirtyPageTable;
 pub(super) const TABLE: &str = "items";
 /// A value may be as long, in bytes of JSON.
 pub const MOST_VALUE_BYTES: usize = 1024 * 1024;
+/// The values of an answer may be as long together.
+const MOST_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// How long a transaction waits for a lock.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -130,21 +134,13 @@ impl Store {
             .open_on(disk)?;
         drop(restart);
         let table = RwLock::new(db.table(TABLE)?);
+        // With all pages as they had to be, analysis has only looked.
+        let to_redo = to_redo.filter(|_| db.restart_report().redo.redone > 0);
         let recovered_entries = to_redo.as_ref().map_or(0, |(_, entries)| *entries);
         let lsn = to_redo.map_or(db.stats().end_lsn, |(lsn, _)| lsn);
         let since = Mutex::new(Since { lsn, entries: recovered_entries });
         let (changes, began) = (AtomicU64::new(0), Instant::now());
-        Ok(Self {
-            db,
-            table,
-            options,
-            since,
-            recovered_entries,
-            changes,
-            began,
-            is_new,
-            telemetry,
-        })
+        Ok(Self { db, table, options, since, recovered_entries, changes, began, is_new, telemetry })
     }
 
     /// The engine.
@@ -193,33 +189,42 @@ impl Store {
     pub fn apply(&self, operations: &[Operation]) -> Result<Vec<Value>, Refusal> {
         let table = self.table.read();
         let (found, changes) = self.transact(|txn| {
-            let mut changes = 0;
+            let (mut changes, mut room) = (0, MOST_ANSWER_BYTES);
             let each = operations.iter().map(|operation| {
-                let (found, is_change) = apply_one(txn, &table, operation)?;
+                let (found, is_change) = apply_one(txn, &table, operation, &mut room)?;
                 changes += u64::from(is_change);
                 Ok(found)
             });
             let found: Result<Vec<_>, Error> = each.collect();
             Ok((found?, changes))
         })?;
-        drop(table);
         self.changes.fetch_add(changes, Ordering::Relaxed);
-        if changes > 0 && self.options.with_log {
-            self.count(changes)?;
+        let is_due = changes > 0 && self.options.with_log && self.count(changes);
+        drop(table);
+        if is_due && let Err(error) = self.checkpoint_if_due() {
+            // What was asked for is done, and durable: that the engine has stopped meanwhile is told to whoever asks next.
+            tracing::error!("a checkpoint failed: {error}");
         }
         Ok(found)
     }
 
-    /// Takes a checkpoint if so many entries make one due.
-    fn count(&self, changes: u64) -> Result<(), Refusal> {
+    /// Counts entries; gives whether a checkpoint is due.
+    fn count(&self, changes: u64) -> bool {
         let mut since = self.since.lock();
         since.entries += changes;
-        if since.entries >= self.options.checkpoint_every {
-            self.checkpoint_since(&mut since)?;
-        }
-        Ok(())
+        since.entries >= self.options.checkpoint_every
     }
 
+    fn checkpoint_if_due(&self) -> Result<(), Error> {
+        let _nobody_else = self.table.write();
+        let mut since = self.since.lock();
+        match since.entries >= self.options.checkpoint_every {
+            true => self.checkpoint_since(&mut since),
+            false => Ok(()), // Somebody else has taken it.
+        }
+    }
+
+    /// Nobody else is at work.
     fn checkpoint_since(&self, since: &mut Since) -> Result<(), Error> {
         self.db.flush_pages()?;
         let checkpoint = self.db.checkpoint()?;
@@ -233,6 +238,7 @@ impl Store {
     /// A [`Refusal`] where there is no log.
     pub fn checkpoint(&self) -> Result<(), Refusal> {
         self.needs_log("a checkpoint")?;
+        let _nobody_else = self.table.write();
         Ok(self.checkpoint_since(&mut self.since.lock())?)
     }
 
@@ -256,9 +262,8 @@ impl Store {
         let mut table = self.table.write();
         self.db.drop_table(TABLE)?;
         *table = self.db.table(TABLE)?;
-        drop(table);
         match self.options.with_log {
-            true => self.checkpoint(),
+            true => Ok(self.checkpoint_since(&mut self.since.lock())?),
             false => Ok(()),
         }
     }
@@ -274,15 +279,16 @@ impl Store {
             let from =
                 from.map_or(Bound::Unbounded, |key| Bound::Included(key.as_bytes().to_vec()));
             let mut pairs = txn.scan(&table, (from, Bound::Unbounded))?;
-            let mut items = Vec::new();
+            let (mut items, mut room) = (Vec::new(), MOST_ANSWER_BYTES);
             let mut next = None;
             for pair in &mut pairs {
                 let (key, value) = pair?;
                 let key = text(&key);
-                if items.len() == most {
+                if items.len() == most || (value.len() > room && !items.is_empty()) {
                     next = Some(key);
                     break;
                 }
+                room = room.saturating_sub(value.len());
                 items.push((key, json_of(&value)));
             }
             Ok(Listed { items, count, next })
@@ -377,6 +383,7 @@ fn apply_one(
     txn: &mut Transaction,
     table: &Table,
     operation: &Operation,
+    room: &mut usize,
 ) -> Result<(Value, bool), Error> {
     match operation {
         Operation::Set { key, value } => {
@@ -395,6 +402,12 @@ fn apply_one(
         }
         Operation::Get { key } => {
             let value = txn.get(table, key.as_bytes())?;
+            let Some(left) = room.checked_sub(value.as_ref().map_or(0, Vec::len)) else {
+                let message =
+                    format!("the values of an answer have {MOST_ANSWER_BYTES} bytes at most");
+                return Err(Error::InvalidInput(message));
+            };
+            *room = left;
             let found = json!({ "key": key, "found": value.is_some(), "value": value.as_deref().map(json_of) });
             Ok((found, false))
         }

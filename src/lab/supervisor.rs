@@ -6,8 +6,8 @@
 //!     └──────────────────────────────────────────────┘
 //! ```
 //!
-//! A store that dies before it could answer anything will not do better the next time: after a few such starts the supervisor gives up, and says what
-//! the store said. A store's standard input is a pipe that the supervisor holds: when that ends the store stops, however the supervisor ended.
+//! A store that dies before it could ever answer will not do better the next time: after a few such starts the supervisor gives up, and the store has
+//! said why. One that had answered is started again and again, after longer and longer pauses: its port or its disk may come back. A store's standard input is a pipe that the supervisor holds: when that ends the store stops, however the supervisor ended.
 
 use std::future::pending;
 use std::io;
@@ -23,12 +23,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::guard::Guard;
-use super::http::{listen, stopped};
+use super::http::{allow_many_files, listen, stopped};
 use super::site::{self, Shown};
 use crate::sync::Arc;
 
 /// A store that died is started again after so long.
 const PAUSE: Duration = Duration::from_millis(100);
+/// After starts in vain it waits longer and longer, but no longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// So many starts in vain, one after the other, and the supervisor gives up.
 const MOST_STARTS_IN_VAIN: u32 = 3;
 /// So long a store may take to stop.
@@ -83,7 +85,10 @@ pub enum Happened {
 /// When a store cannot be started, or dies again and again before it answers anything.
 pub fn supervise(lab: Lab, tell: fn(&Happened)) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { keep_all(lab, Arc::new(tell), stopped(false)?).await })
+    allow_many_files();
+    let ended = runtime.block_on(async { keep_all(lab, Arc::new(tell), stopped(false)?).await });
+    runtime.shutdown_background(); // A script that is being run is not waited for.
+    ended
 }
 
 /// The same until `stopped` is done.
@@ -155,16 +160,23 @@ async fn keep(
     tell: Tell,
     mut stopping: tokio::sync::watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let mut in_vain = 0;
+    let (mut in_vain, mut was_ready) = (0, false);
     loop {
-        let mut child = start(&lab, &store)?;
+        let mut child = match start(&lab, &store) {
+            Err(_) if was_ready => {
+                in_vain += 1;
+                sleep(pause(in_vain)).await;
+                continue;
+            }
+            started => started?,
+        };
         let input = child.stdin.take(); // Waiting for a child would close it.
         let ready = tokio::select! {
             ready = announced(&mut child) => ready,
             _ = stopping.changed() => return stop(child, input).await,
         };
         if let Some(words) = ready {
-            in_vain = 0;
+            (in_vain, was_ready) = (0, true);
             tell(&Happened::Ready(store.clone(), words));
         } else {
             in_vain += 1;
@@ -173,12 +185,20 @@ async fn keep(
             status = child.wait() => status?,
             _ = stopping.changed() => return stop(child, input).await,
         };
-        if in_vain == MOST_STARTS_IN_VAIN {
+        if in_vain == MOST_STARTS_IN_VAIN && !was_ready {
             bail!("the store at {} does not start: {status}", store.address);
         }
         tell(&Happened::Died(store.clone(), status));
-        sleep(PAUSE).await;
+        tokio::select! {
+            () = sleep(pause(in_vain)) => {}
+            _ = stopping.changed() => return Ok(()),
+        }
     }
+}
+
+/// How long to wait before the next start, after so many in vain.
+fn pause(in_vain: u32) -> Duration {
+    (PAUSE * 2_u32.saturating_pow(in_vain)).min(LONGEST_PAUSE)
 }
 
 fn start(lab: &Lab, store: &Kept) -> anyhow::Result<Child> {

@@ -13,7 +13,7 @@ use crate::ids::Lsn;
 use crate::page;
 use crate::record::padded;
 
-/// The latest `most` durable records, or those from an LSN on; and where the log's marks stand.
+/// The latest `most` durable records, or the first of those from an LSN on; and where the log's marks stand.
 ///
 /// # Errors
 /// A [`Refusal`] where there is no log; those of reading.
@@ -22,15 +22,21 @@ pub fn latest(store: &Store, from: Option<Lsn>, most: usize) -> Result<Value, Re
     let stats = store.db().stats();
     let directory = &store.options().directory;
     let end = stats.flushed_lsn;
-    let records =
-        each_record(directory, from, end, |latest: &mut VecDeque<Value>, lsn, bytes, record| {
-            latest.push_back(record_json(lsn, bytes, record));
-            if latest.len() > most {
-                latest.pop_front();
+    let first = from.is_some();
+    let mut records =
+        each_record(directory, from, end, |part: &mut VecDeque<Value>, lsn, bytes, record| {
+            // From an LSN on the first ones, and one more: where to go on. Else the latest.
+            if !first || part.len() <= most {
+                part.push_back(record_json(lsn, bytes, record));
+            }
+            if !first && part.len() > most {
+                part.pop_front();
             }
         })?;
+    let next = (records.len() > most).then(|| records.pop_back()).flatten();
     Ok(json!({
         "records": records,
+        "next": next.map(|record| record["lsn"].clone()),
         "markers": {
             "flushed_lsn": stats.flushed_lsn.get(),
             "checkpoint_lsn": store.db().master_record().checkpoint_lsn.get(),

@@ -125,7 +125,11 @@ fn key_change_words(record: &KeyChange<'_>) -> String {
         }
         Some(ToldValue { bytes, .. }) => format!("\"{}\"", bytes.escape_ascii()),
     };
-    format!("table {table}, key \"{key}\": {} -> {}", value(record.old), value(record.new))
+    let whose = match record.table {
+        [] => "catalog".to_owned(), // The table of all tables has no name.
+        _ => format!("table {table}"),
+    };
+    format!("{whose}, key \"{key}\": {} -> {}", value(record.old), value(record.new))
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -196,7 +196,11 @@ impl Rebuilt {
             self.noted(link.txn, &entry, false);
         } else {
             let (txn, undo_next_lsn) = (link.txn, entry.undo_next_lsn);
-            self.observers.emit(|| Event::TransactionAdvanced { txn, last_lsn: lsn, undo_next_lsn });
+            self.observers.emit(|| Event::TransactionAdvanced {
+                txn,
+                last_lsn: lsn,
+                undo_next_lsn,
+            });
         }
         Ok(())
     }

@@ -45,6 +45,8 @@ pub struct Session {
     pub(super) stage: (u16, usize),
     /// The value that `update` writes next.
     pub(super) value: u8,
+    /// A statement that goes on and on is stopped after so many events.
+    pub(super) most_events: Option<usize>,
     /// The calls of the engine to its disk, if somebody watches.
     pub(super) calls: Option<Arc<Mutex<Calls>>>,
     /// What the latest failure of power met, if somebody watches.
@@ -132,6 +134,7 @@ impl Session {
             trace: false,
             stage: (0, 0),
             value: 0,
+            most_events: None,
             calls: None,
             power_failed: None,
         }
@@ -336,6 +339,7 @@ impl Session {
         for _ in 0..pages {
             let page = txn.allocate_page()?;
             for _ in 0..records {
+                self.check_events()?;
                 txn.insert_record(page, &vec![b'.'; bytes])?;
             }
         }

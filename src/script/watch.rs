@@ -2,8 +2,9 @@
 
 use super::crash::{Home, PowerFailed};
 use super::gate::{Calls, Io};
-use super::session::Session;
+use super::session::{Session, refused};
 use crate::db::Db;
+use crate::error::Result;
 use crate::sync::{Arc, Mutex};
 
 impl Session {
@@ -12,6 +13,18 @@ impl Session {
     pub fn watch_calls(&mut self, power_fails_before: Option<usize>) {
         let calls = Calls { power_fails_before, ..Calls::default() };
         self.calls = Some(Arc::new(Mutex::new(calls)));
+    }
+
+    /// A statement that fills pages fails as soon as the engine has told so many events.
+    pub fn stop_after(&mut self, events: usize) {
+        self.most_events = Some(events);
+    }
+
+    pub(super) fn check_events(&self) -> Result<()> {
+        match self.most_events.filter(|most| self.events.lock().len() > *most) {
+            Some(most) => refused(format!("more than {most} events")),
+            None => Ok(()),
+        }
     }
 
     /// The calls made so far, from this number on; none if nobody watches.

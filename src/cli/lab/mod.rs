@@ -3,9 +3,11 @@
 mod load;
 mod measured;
 
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::{DONE, WrongUsage};
@@ -173,7 +175,8 @@ pub fn store(arguments: &StoreArguments) -> anyhow::Result<u8> {
         until_input_ends: true,
     };
     let _sent_in_the_end = trace(&arguments.spans.tracing(options.with_log))?;
-    serve(options, &listening, |store| println!("{}", found(store)))?;
+    // Whoever started this may be gone already.
+    serve(options, &listening, |store| drop(writeln!(io::stdout(), "{}", found(store))))?;
     Ok(DONE)
 }
 
@@ -202,7 +205,8 @@ struct Temporary {
 impl Temporary {
     fn unless(named: Option<&std::path::Path>) -> anyhow::Result<Self> {
         if let Some(path) = named {
-            std::fs::create_dir_all(path)?;
+            let made = std::fs::create_dir_all(path);
+            made.with_context(|| format!("making {}", path.display()))?;
             return Ok(Self { path: path.into(), is_own: false });
         }
         let path = std::env::temp_dir().join(format!("aries-lab-{}", std::process::id()));

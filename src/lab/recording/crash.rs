@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Foreseen, Recording};
+use super::{Foreseen, MOST_EVENTS, Recording};
 use crate::script::{Block, Session, Statement};
 
 /// Where power is to fail, and what is left then.
@@ -31,6 +31,7 @@ impl Recording {
         crash: &CrashAt,
     ) -> Result<(), String> {
         let mut session = Session::simulated();
+        session.stop_after(MOST_EVENTS);
         let line = match crash.place {
             CrashPlace::Event(event) => {
                 session.watch_calls(None);
@@ -75,6 +76,7 @@ impl Recording {
     fn foresee(blocks: &[Block], io: usize) -> Result<Foreseen, String> {
         let mut session = Session::simulated();
         session.watch_calls(None);
+        session.stop_after(MOST_EVENTS);
         let mut run = Self::default();
         let ran = run.perform_until(&mut session, blocks, |run, _| run.ios.len() > io);
         let calls = session.calls_from(0);

@@ -39,6 +39,8 @@ use crate::script::{self, Block, Io, Script, Session, Statement};
 
 /// A script is run so far, in events: nobody steps through more.
 const MOST_EVENTS: usize = 5_000;
+/// And in lines of all states together: there is a state behind each event, with a line for each page.
+const MOST_LINES: usize = 300_000;
 
 /// One step: something happened, and this is how things stand then.
 struct Step {
@@ -65,6 +67,8 @@ struct Foreseen {
 pub struct Recording {
     statements: Vec<Value>,
     steps: Vec<Step>,
+    /// Lines of their states.
+    lines: usize,
     records: Vec<(Lsn, Value)>,
     /// Where power could fail: behind each statement that did something.
     crash_points: Vec<Value>,
@@ -117,6 +121,7 @@ impl Recording {
             None => {
                 let mut session = Session::simulated();
                 session.watch_calls(None);
+                session.stop_after(MOST_EVENTS);
                 self.perform_until(&mut session, blocks, |_, _| false).map(drop)
             }
         }
@@ -136,8 +141,10 @@ impl Recording {
                 return Ok(Some(statement.line));
             }
             output?;
-            if self.steps.len() > MOST_EVENTS {
-                return Err(format!("more than {MOST_EVENTS} events: the rest is not run"));
+            if self.is_full() {
+                return Err(format!(
+                    "more than {MOST_EVENTS} events, or too many for so many pages: the rest is not run"
+                ));
             }
         }
         Ok(None)
@@ -179,6 +186,9 @@ impl Recording {
         self.note_log(session, &events);
         let is_restart = is_restart(&events);
         for event in &events {
+            if self.is_full() {
+                return;
+            }
             phase = event.phase().max(phase);
             let record = self.read(session, event);
             self.state.take_in(event, record.as_ref());
@@ -217,7 +227,12 @@ impl Recording {
         self.places.unwrap_or_else(|| Places::of(session))
     }
 
+    fn is_full(&self) -> bool {
+        self.steps.len() > MOST_EVENTS || self.lines > MOST_LINES
+    }
+
     fn step(&mut self, event: Value) {
+        self.lines += self.state.lines();
         self.steps.push(Step { event, state: self.state.to_json() });
     }
 

@@ -218,6 +218,11 @@ impl State {
         entry.state = record.state.unwrap_or(entry.state);
     }
 
+    /// Lines of its tables.
+    pub fn lines(&self) -> usize {
+        1 + self.pages.len() + self.dirty_pages.len() + self.transactions.len()
+    }
+
     /// All of it, for the page.
     pub fn to_json(&self) -> Value {
         let lsn = |lsn: Option<Lsn>| lsn.map(Lsn::get);

@@ -83,3 +83,36 @@ fn a_script_is_run_and_crashed_where_one_likes() {
     assert!(post(page, "/lab/run", &json!({ "script": "no such thing" }))["error"].is_string());
     lab.stop();
 }
+
+/// Analysis follows each transaction to its latest record: undo begins there.
+#[test]
+fn analysis_ends_with_the_table_that_undo_begins_with() {
+    let script = "fill pages=2 records=2\nT1: begin\nT1: update P1\nT1: update P2\nT1: update P1\nforce\ncrash\nrestart\n";
+    let told = aries::lab::Recording::of(script, None);
+    let events = told["events"].as_array().unwrap();
+    let place = |name: &str| events.iter().rposition(|event| event["event"] == name).unwrap();
+    let loser = &told["states"][place("analysis_ended")]["transaction_table"][0];
+    let first_undone = events.iter().find(|event| event["event"] == "undone").unwrap();
+    let last = &first_undone["lsn"];
+    assert_eq!((&loser["last_lsn"], &loser["undo_next_lsn"]), (last, last));
+    let advances = events.iter().filter(|event| event["event"] == "transaction_advanced");
+    assert_eq!(advances.count(), 2, "the second and the third update");
+}
+
+/// However much a script does, the server is not asked for more memory than it has.
+#[test]
+fn a_script_without_measure_is_cut_off() {
+    for script in [
+        "fill pages=1000000000 records=1\n",
+        "fill pages=900 records=9\n",
+        &"fill pages=60 records=20\n".repeat(40),
+    ] {
+        let told = aries::lab::Recording::of(script, None);
+        assert!(
+            told["error"].as_str().is_some_and(|error| error.contains("more than")),
+            "{}",
+            told["error"]
+        );
+        assert!(told["events"].as_array().unwrap().len() <= 5_001);
+    }
+}

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use assert_cmd::Command;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::client::{Lab, ask, get, post, send, until};
@@ -217,4 +219,114 @@ fn half_a_request_holds_nothing_up() {
     post(store, "/kv", &json!({ "key": "a", "value": 1 }));
     lab.stop();
     drop(connection);
+}
+
+/// Numbers come back as they were put, and any key is a key.
+#[test]
+fn what_is_put_is_what_is_got() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &["--checkpoint-every", "1000"]);
+    let store = lab.with_log;
+    let mut random = SmallRng::seed_from_u64(11);
+    let finite = std::iter::repeat_with(|| f64::from_bits(random.next_u64()));
+    let numbers: Vec<f64> = finite.filter(|number| number.is_finite()).take(2000).collect();
+    post(store, "/kv", &json!({ "key": "batch", "value": numbers }));
+    let got = get(store, "/kv/batch")["value"].clone();
+    let got: Vec<f64> = got.as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect();
+    assert!(numbers.iter().zip(&got).all(|(put, got)| put == got));
+    assert_eq!(ask(store, "DELETE", "/kv/batch", None).unwrap().0, 200);
+    assert_eq!(ask(store, "GET", "/kv/batch", None).unwrap().0, 404);
+    lab.stop();
+}
+
+/// A few bytes of request do not make gigabytes of answer.
+#[test]
+fn an_answer_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    for number in 0..5 {
+        let value = "v".repeat(1_000_000);
+        post(store, "/kv", &json!({ "key": format!("{number}"), "value": value }));
+    }
+    let part = get(store, "/kv");
+    assert_eq!((part["items"].as_array().unwrap().len(), &part["next"]), (4, &json!("4")));
+    let gets = vec![json!({ "op": "get", "key": "0" }); 5];
+    let (status, told) = ask(store, "POST", "/txn", Some(&json!({ "operations": gets }))).unwrap();
+    assert!(status == 400 && told["error"].as_str().unwrap().contains("bytes at most"), "{told}");
+    lab.stop();
+}
+
+/// The log is read part by part, from its beginning to its end.
+#[test]
+fn the_log_is_read_in_parts() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    for number in 0..5 {
+        post(store, "/kv", &json!({ "key": "a", "value": number }));
+    }
+    let whole = get(store, "/admin/log?limit=10000");
+    let whole = whole["records"].as_array().unwrap();
+    let (mut read, mut next) = (Vec::new(), whole[0]["lsn"].as_u64());
+    while let Some(from) = next {
+        let part = get(store, &format!("/admin/log?from={from}&limit=7"));
+        read.extend(part["records"].as_array().unwrap().clone());
+        next = part["next"].as_u64();
+    }
+    assert!(read.len() > 14 && read == *whole, "{} of {}", read.len(), whole.len());
+    lab.stop();
+}
+
+/// Once its pages are written, a restart brings nothing back, however far the log reaches.
+#[test]
+fn nothing_is_brought_back_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &[]);
+    let store = lab.with_log;
+    for number in 0..50 {
+        post(store, "/kv", &json!({ "key": format!("{number}"), "value": number }));
+    }
+    assert!(lab.crash(store).contains("recovered 50 entries"));
+    until("nothing is left to be redone", || {
+        let told = lab.crash(store);
+        let redone = told.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        assert_eq!(told.contains("recovered 0 entries"), redone == "0", "{told}");
+        redone == "0"
+    });
+    let stats = get(store, "/admin/stats");
+    assert_eq!(
+        (&stats["entries_since_checkpoint"], &get(store, "/admin/wal")["count"]),
+        (&json!(0), &json!(0))
+    );
+    lab.stop();
+}
+
+/// However puts and checkpoints meet, what is counted is what the log tells.
+#[test]
+fn entries_are_counted_as_the_log_has_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let lab = Lab::start(directory.path(), &["--checkpoint-every", "37"]);
+    let store = lab.with_log;
+    for _ in 0..5 {
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                scope.spawn(move || {
+                    for number in 0..25 {
+                        post(
+                            store,
+                            "/kv",
+                            &json!({ "key": format!("{}", number % 3), "value": [client, number] }),
+                        );
+                        if number % 10 == client {
+                            post(store, "/admin/checkpoint", &json!({}));
+                        }
+                    }
+                });
+            }
+        });
+        let counted = get(store, "/admin/stats")["entries_since_checkpoint"].clone();
+        assert_eq!(counted, get(store, "/admin/wal")["count"]);
+    }
+    lab.stop();
 }

@@ -26,10 +26,13 @@ export class Acknowledged {
     this.#unknown.add(key);
   }
 
+  // The store acknowledged that it has no keys any more: all that are known were deleted.
   clear() {
-    this.#values.clear();
-    this.#deleted.clear();
-    this.#unknown.clear();
+    for (const key of this.keys()) this.remove(key);
+  }
+
+  keys() {
+    return [...new Set([...this.#values.keys(), ...this.#unknown])];
   }
 
   get size() {
@@ -54,7 +57,7 @@ export class Acknowledged {
 
   // From now on: just what the store has.
   adopt(found) {
-    this.clear();
+    for (const memory of [this.#values, this.#deleted, this.#unknown]) memory.clear();
     for (const [key, value] of found) this.put(key, value);
   }
 }

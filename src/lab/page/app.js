@@ -14,6 +14,8 @@ const VIEWS = ["stores", "restart", "scenarios"];
 const tabs = VIEWS.map((name) => document.getElementById(`tab-${name}`));
 const panels = VIEWS.map((name) => document.getElementById(`view-${name}`));
 let seen = "";
+// How far down each view was when it was left. A run that has just been loaded is seen from its top.
+const depths = new Map();
 
 const isSeen = (name) => () => seen === name;
 const storesView = makeStoresView(isSeen("stores"));
@@ -22,6 +24,7 @@ const replay = makeReplay(isSeen("restart"), (step) => {
 });
 const scenarios = makeScenarios((run, asked) => {
   replay.load(run);
+  depths.delete("restart");
   remember(asked);
   location.hash = "#restart";
 });
@@ -62,6 +65,8 @@ async function follow() {
 }
 
 function show(name) {
+  const another = seen !== name;
+  if (another) depths.set(seen, window.scrollY);
   seen = name;
   VIEWS.forEach((each, at) => {
     tabs[at].setAttribute("aria-selected", String(each === name));
@@ -70,6 +75,7 @@ function show(name) {
   });
   document.getElementById("notice").replaceChildren();
   if (name !== "restart") replay.stop();
+  if (another) window.scrollTo(0, depths.get(name) ?? 0);
 }
 
 tabs.forEach((tab, at) => {

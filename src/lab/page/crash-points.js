@@ -20,14 +20,13 @@ export function makeCrashPoints(onChoose) {
   // Lists the places of a run; the wanted one is chosen, if it is there.
   function show(recorded, wanted) {
     const [setup, places] = [[], []];
-    let number = 0;
     for (const statement of recorded.statements) {
       const point = recorded.crash_points.find(({ event }) => event >= statement.first_event && event < statement.first_event + statement.events);
       if (point === undefined && !statement.ios) continue;
-      number += 1;
-      (isSetup(statement.text) ? setup : places).push(drawStatement(recorded, statement, point, number, wanted));
+      const list = isSetup(statement.text) ? setup : places;
+      list.push(drawStatement(recorded, statement, point, list === setup ? "" : list.length + 1, wanted));
     }
-    if (number === 0) say("Nothing is written in this script: there is no place to crash.");
+    if (setup.length + places.length === 0) say(recorded.error ? "The script has an error: it came to no place to crash." : "Nothing is written in this script: there is no place to crash.");
     else put(root, places, setup.length > 0 && el("details", { class: "setup-places", open: places.length === 0 || setup.some(isChosen) },
       el("summary", null, `${counted(setup.length, "statement")} of the setup`), setup));
   }

@@ -7,17 +7,22 @@ import { counted, valueText } from "./terms.js";
 // away is in milliseconds, or null where only the new process was seen; restart is what /admin/stats tells:
 // { clean, analysis, redo, undo, seconds }, or null.
 export function drawCrashReport({ away, back, lost, changed, risen, unknown, restart, log, complete }) {
-  const bad = lost.length + changed.length + risen.length;
+  const bad = [
+    lost.length > 0 && `${counted(lost.length, "acknowledged key")} lost`,
+    changed.length > 0 && `${counted(changed.length, "acknowledged change")} lost`,
+    risen.length > 0 && `${counted(risen.length, "acknowledged delete")} lost`,
+  ].filter(Boolean).join(", ");
   const all = back.length + lost.length + changed.length;
   const howLong = away === null ? "away while nobody looked" : `away for ${(away / 1000).toFixed(1)} s`;
   return [
-    el("p", { class: `verdict ${bad === 0 ? "good" : "bad"}` },
-      el("b", null, bad === 0 ? "✓ nothing acknowledged is lost" : `✗ ${counted(lost.length, "acknowledged key")} lost`), " ",
-      el("span", null, `${howLong}; of ${counted(all, "acknowledged key")} ${back.length} came back`)),
+    el("p", { class: `verdict ${bad === "" ? "good" : "bad"}` },
+      el("b", null, bad === "" ? "✓ nothing acknowledged is lost" : `✗ ${bad}`), " ",
+      el("span", null, `${howLong}; of ${counted(all, "acknowledged key")} ${back.length} came back`,
+        risen.length > 0 && `; ${counted(risen.length, "deleted key")} came back, too`)),
     unknown > 0 && el("p", { class: "quiet" }, `${counted(unknown, "key")} got no answer before the crash: either outcome is right.`),
     lost.length > 0 && listLost("Lost", lost, "lost"),
     changed.length > 0 && listLost("Back with an older value", changed, "stale"),
-    risen.length > 0 && listLost("Deleted, and back again", risen.map((key) => [key, ""]), "undead"),
+    risen.length > 0 && listLost("Came back although the delete was acknowledged", risen.map((key) => [key, ""]), "undead"),
     back.length > 0 && el("details", null, el("summary", null, `${counted(back.length, "key")} came back`),
       el("ul", { class: "fates" }, back.slice(0, 200).map(([key, value]) =>
         el("li", null, el("code", null, key), " ", valueText(value), el("span", { class: "tag back" }, "✓ back"))))),
@@ -42,8 +47,10 @@ function drawRestart({ clean, analysis, redo, undo, seconds }) {
 }
 
 // The numbers and lists of a part of the report, whatever they are called.
+const FIRST = ["records", "end", "from"]; // The last of them stands first: JSON has no order to go by.
 function numbersOf(part, prefix = "") {
-  return Object.entries(part ?? {}).flatMap(([name, value]) => {
+  const entries = Object.entries(part ?? {}).sort(([a], [b]) => FIRST.indexOf(b) - FIRST.indexOf(a));
+  return entries.flatMap(([name, value]) => {
     const words = (prefix + name).replaceAll("_", " ");
     if (value !== null && typeof value === "object" && !Array.isArray(value)) return numbersOf(value, `${words} `);
     const shown = Array.isArray(value) ? value.join(" ") || "none" : value ?? "nil";

@@ -7,9 +7,9 @@ const [WIDTH, HEIGHT, TOP, BOTTOM] = [260, 84, 8, 70];
 
 const CURVES = [
   { key: "puts", label: "puts a second", unit: "" },
-  { key: "log", label: "log, bytes", unit: "" },
+  { key: "log", label: "log since all pages were written, bytes", unit: "" },
   { key: "dirty", label: "dirty pages", unit: "" },
-  { key: "window", label: "recovery window, bytes", unit: "" },
+  { key: "window", label: "recovery window, bytes: what a restart would read", unit: "" },
 ];
 
 // The panel: add({ puts, log, dirty, window }) each second, gap() where the store was away.

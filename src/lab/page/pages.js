@@ -2,7 +2,7 @@
 // transaction table. Given a state and the one before it, all three show what has changed.
 
 import { el, put } from "./dom.js";
-import { lsnText, pageText, stateText, txnText } from "./terms.js";
+import { NO_NAMES, lsnText, namedTxn, pageText, stateText } from "./terms.js";
 
 const MOST_PAGES = 48;
 
@@ -65,8 +65,8 @@ export function makeTransactionTable() {
   const table = makeTable("Transaction table", ["transaction", "state", "lastLSN", "undoNextLSN"], "no transaction is under way");
   return {
     root: table.root,
-    show: (now, before, noted = null) => table.show(compareRows(before, now, (row) => row.txn),
-      ({ txn, state, last_lsn: last, undo_next_lsn: next }) => [txnText(txn), stateText(state), lsnText(last), lsnText(next)],
+    show: (now, before, noted = null, names = NO_NAMES) => table.show(compareRows(before, now, (row) => row.txn),
+      ({ txn, state, last_lsn: last, undo_next_lsn: next }) => [namedTxn(txn, names), stateText(state), lsnText(last), lsnText(next)],
       ({ txn }) => noted !== null && txn === noted),
   };
 }
@@ -77,7 +77,7 @@ export function makePageGrid() {
   const more = el("p", { class: "quiet" });
   const root = el("div", null, grid, more,
     el("p", { class: "legend" }, el("span", null, el("b", { class: "dirty-dot" }, "●"), " dirty: memory is ahead of the disk"),
-      el("span", null, "○ clean"), el("span", null, "fixed: so many are at work on it")));
+      el("span", null, "○ clean"), el("span", null, "fixed 2: two threads are using the page now, so it must stay in memory")));
 
   function show(pages, before, noted = new Set()) {
     const first = pages.length <= MOST_PAGES ? pages
@@ -101,7 +101,7 @@ function drawPage(page, was, noted) {
   const inMemory = page.in_pool ? lsnText(page.memory) : "not in pool";
   return el("div", { class: classes },
     el("div", { class: "page-head" }, el("b", null, pageText(page.page)),
-      page.fixed > 0 && el("span", { class: "fixed", title: "fixed by so many" }, `fixed ${page.fixed}`),
+      page.fixed > 0 && el("span", { class: "fixed", title: "so many threads are using it now: it must stay in memory" }, `fixed ${page.fixed}`),
       el("span", { class: page.dirty ? "dirty-dot" : "clean-dot" }, page.dirty ? "● dirty" : page.in_pool ? "○ clean" : "")),
     el("dl", null,
       el("div", { class: `memory ${changed("memory", "in_pool")}` }, el("dt", null, "memory"), el("dd", null, inMemory)),

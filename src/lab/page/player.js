@@ -5,8 +5,9 @@ import { button, el, put } from "./dom.js";
 
 const SPEEDS = [["slow", 3000], ["normal", 1500], ["fast", 600], ["fastest", 150]];
 
-// Makes a player that calls onStep(index) whenever the step changes. Keys work wherever `active()` is true.
-export function makePlayer(onStep, active) {
+// Makes a player that calls onStep(index) whenever the step changes. Keys work wherever `active()` is true; after one,
+// afterKey() is called.
+export function makePlayer(onStep, active, afterKey) {
   let [first, last, at, timer] = [0, 0, 0, null];
   const slider = el("input", { type: "range", "aria-label": "Step", oninput: () => go(Number(slider.value)) });
   const place = el("output", { class: "place" });
@@ -59,6 +60,7 @@ export function makePlayer(onStep, active) {
     if (event.target.closest?.("[role=tab]") || act === undefined) return;
     event.preventDefault();
     act();
+    afterKey();
   });
 
   // A new run: steps from first to last, and its stretches { name, from, to } for the ribbon and the jumps.

@@ -8,7 +8,7 @@ import { makePlayer } from "./player.js";
 import { makeRecordCard } from "./record-card.js";
 import { gridPages, pagesOf, readRun, recordsOf, stretches } from "./run.js";
 import { makeTape } from "./tape.js";
-import { counted, plainWords, txnText } from "./terms.js";
+import { NAMES_HINT, counted, namedWords, plainWords, txnText } from "./terms.js";
 
 const PURPOSES = {
   running: "normal processing",
@@ -21,10 +21,11 @@ const PURPOSES = {
 
 // Makes the view; active() says whether it is the one that is seen, onMove(step) is told of each step.
 export function makeReplay(active, onMove = () => {}) {
-  const player = makePlayer(showStep, active);
+  const player = makePlayer(showStep, active, () => told.scrollIntoView({ block: "nearest" }));
   const told = el("div", { class: "told", "aria-live": "polite" });
   const script = el("ol", { class: "statements" });
-  const scriptBox = el("details", { class: "card script-box", open: true }, el("summary", null, "The script"), script);
+  const scriptBox = el("details", { class: "card script-box", open: true }, el("summary", null, "The script"),
+    el("p", { class: "hint" }, NAMES_HINT), script);
   const tape = makeTape(select);
   const card = makeRecordCard();
   const grid = makePageGrid();
@@ -39,7 +40,8 @@ export function makeReplay(active, onMove = () => {}) {
     el("div", { class: "step-row" },
       el("div", { class: "card step-card" }, player.root, told),
       el("section", { class: "card tables" }, dirty.root, transactions.root)),
-    el("section", { class: "card log-card" }, el("h2", null, "The log"), tape.legend, tape.root, card.root),
+    el("section", { class: "card log-card" }, el("h2", null, "The log"),
+      el("p", { class: "hint names-hint" }, "‹T1› and ‹#0› are the script's names"), tape.root, card.root, tape.legend),
     el("div", { class: "pool-row" }, el("section", { class: "card grow" }, el("h2", null, "Pages"), grid.root), scriptBox),
     el("p", { class: "hint" }, "Keys: ← → a step, Home and End, space plays and pauses. ", setupLabel));
   const root = el("div", null, failed, empty, body);
@@ -101,7 +103,7 @@ export function makeReplay(active, onMove = () => {}) {
     else if (step.lost.length > 0) tape.reveal(step.lost[0].lsn);
     grid.show(gridPages(step.state), previous && gridPages(previous.state), pagesOf(step));
     dirty.show(step.state.dirty_page_table, previous?.state.dirty_page_table, pagesOf(step));
-    transactions.show(step.state.transaction_table, previous?.state.transaction_table, step.event?.txn ?? null);
+    transactions.show(step.state.transaction_table, previous?.state.transaction_table, step.event?.txn ?? null, step.names);
     onMove(index);
   }
 
@@ -110,10 +112,10 @@ export function makeReplay(active, onMove = () => {}) {
     const { current, noted } = recordsOf(step);
     const shown = [...step.records, ...step.lost].filter(({ lsn }) => setup.checked || lsn >= run.keptFrom);
     const { flushed_lsn: flushed, master_lsn: master, redo_lsn: redo } = step.state;
-    tape.show({ records: shown, markers: { flushed, master, redo }, current, noted, selected: selected?.lsn ?? null,
+    tape.show({ records: shown, markers: { flushed, master, redo }, current, noted, selected: selected?.lsn ?? null, names: step.names,
       lost: new Set(step.lost.map(({ lsn }) => lsn)) });
     const record = selected ?? step.records.find(({ lsn }) => lsn === current);
-    card.show(record, record?.hex);
+    card.show(record, record?.hex, undefined, step.names);
   }
 
   function select(record) {
@@ -144,7 +146,7 @@ export function makeReplay(active, onMove = () => {}) {
 function drawTold(step, previous, statement) {
   const phase = step.kind === "crash" || step.crashed ? "crash" : step.phase ?? "running";
   const words = step.kind === "crash" ? `Crash: memory is gone, the disk stays.${lossOf(step, previous)}`
-    : plainWords(step.event.words) + lossOf(step, null);
+    : namedWords(plainWords(step.event.words), step.names) + lossOf(step, null);
   const decision = step.kind === "crash" ? null : explainStep(step, previous);
   return [
     el("p", { class: "where" }, el("b", { class: `phase phase-${phase}` }, phase === "crash" ? "⚡ crash" : phase), " ",
@@ -153,7 +155,7 @@ function drawTold(step, previous, statement) {
       statement && el("span", { class: "statement-now" }, " in ", el("code", null, statement.text))),
     el("p", { class: "words" }, words),
     step.event?.why && el("p", { class: "why" }, plainWords(step.event.why)),
-    decision ? drawDecision(decision) : el("div", { class: "decision none" }),
+    decision ? drawDecision(decision, step.names) : el("div", { class: "decision none" }),
   ];
 }
 
@@ -165,8 +167,8 @@ function lossOf({ lost }, previous) {
   return records + (dirty > 0 ? ` ${counted(dirty, "page")} had changes that were not on disk.` : "") + (under === "" ? "" : ` Under way: ${under}.`);
 }
 
-function drawDecision({ left, sign, right, verdict, tone }) {
-  const half = ({ name, value }) => el("span", { class: "side" }, el("small", null, name), el("b", null, value));
+function drawDecision({ left, sign, right, verdict, tone }, names) {
+  const half = ({ name, value }) => el("span", { class: "side" }, el("small", null, name), el("b", null, namedWords(value, names)));
   return el("div", { class: `decision ${tone}` }, half(left), el("span", { class: "compare" }, sign), half(right),
-    el("span", { class: "verdict" }, verdict));
+    el("span", { class: "verdict" }, namedWords(verdict, names)));
 }

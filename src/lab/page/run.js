@@ -20,6 +20,7 @@ export function readRun(run) {
   const statements = run.statements ?? [];
   const steps = listSteps(run, statements);
   followLog(steps, run.records ?? []);
+  nameAll(steps, statements);
   const firstShown = steps.findIndex(({ statement }) => statement >= 0 && !isSetup(statements[statement].text));
   const setupEnd = firstShown > 0 ? firstShown : 0;
   return { steps, statements, setupEnd, keptFrom: keptFrom(steps, setupEnd), error: run.error ?? null };
@@ -105,6 +106,37 @@ function recordOf(event, versions) {
   if (at >= 0) return here.length > 1 ? here.splice(at, 1)[0] : here[at];
   return { lsn: event.lsn, txn: event.txn, kind: event.kind, pages: event.page === null ? [] : [event.page],
     prev_lsn: undefined, words: event.words, hex: null };
+}
+
+// A statement that may be the first to write for its transaction; others may only let somebody go on who waited.
+const WRITES = /^\W*(\w+):\s*(?!begin\b|commit\b|rollback\b|read\b|scan\b)/;
+const BEGINS = /^\W*(\w+):\s*begin\b/;
+const MARKS = /^\W*(fill|mark)\b/;
+
+// Gives each step the script's names as of then: a transaction's is known from its first record on, and records are
+// numbered from the last `fill` or `mark` on.
+function nameAll(steps, statements) {
+  let [txn, mark, seen, numbered] = [new Map(), 0, 0, null];
+  const begun = new Map();
+  for (const [at, step] of steps.entries()) {
+    for (; seen < step.statement; seen += 1) {
+      const { text } = statements[seen];
+      if (MARKS.test(text)) mark = steps[at - 1]?.state.end_lsn ?? 0;
+      const name = BEGINS.exec(text)?.[1];
+      if (name !== undefined) begun.delete(name);
+    }
+    const name = WRITES.exec(statements[step.statement]?.text ?? "")?.[1];
+    const number = eventName(step.event) === "appended" ? step.event.txn : null;
+    if (name !== undefined && typeof number === "number" && !begun.has(name) && ![...begun.values()].includes(number)) {
+      begun.set(name, number);
+      txn = new Map([...txn].filter(([, other]) => other !== name)).set(number, name);
+    }
+    if (step.records !== numbered?.records || mark !== numbered.mark) {
+      const behind = step.records.filter(({ lsn }) => lsn >= mark);
+      numbered = { records: step.records, mark, names: new Map(behind.map(({ lsn }, place) => [lsn, `#${place}`])) };
+    }
+    step.names = { txn, record: numbered.names };
+  }
 }
 
 // Of the setup's records only its last checkpoint is worth looking at: analysis may begin there.

@@ -7,7 +7,7 @@ import { button, el, put } from "./dom.js";
 import { downloadOneFile } from "./one-file.js";
 import { packScenario } from "./share.js";
 import { makeSurvivors } from "./survivors.js";
-import { counted, plainWords } from "./terms.js";
+import { NAMES_HINT, counted, plainWords } from "./terms.js";
 
 const RUN_PATIENCE = 60000;
 // Somebody who goes through the places with the arrow keys has chosen where he rests.
@@ -23,6 +23,7 @@ export function makeScenarios(onRun) {
   const points = makeCrashPoints(choosePlace);
   const survivors = makeSurvivors(askPending);
   const crashButton = button("⚡ Crash here and restart", () => run(crashAt, survivors.value()), { class: "crash", disabled: true });
+  const crashHint = el("span", { class: "hint crash-hint" });
   const shareBox = el("div", { class: "share", "aria-live": "polite" });
   const runButton = button("Run", () => run(null, null), { class: "primary" });
   const watch = button("Watch this run step by step", () => onRun(latest, asked), { disabled: true });
@@ -31,7 +32,8 @@ export function makeScenarios(onRun) {
     el("section", { class: "card" }, el("h2", null, "1 Choose"), list),
     el("section", { class: "card" }, el("h2", null, "2 The script"), script,
       el("div", { class: "buttons" }, runButton, watch), error, outcome),
-    el("section", { class: "card" }, el("h2", null, "3 Crash it"), points.root, survivors.root, crashButton),
+    el("section", { class: "card" }, el("h2", null, "3 Crash it"), points.root, survivors.root,
+      el("div", { class: "crash-row" }, crashButton, crashHint)),
     el("section", { class: "card" }, el("h2", null, "4 Share"),
       el("div", { class: "buttons" }, button("Link to this scenario", share), download), shareBox));
   let [latest, crashAt, crashWords, ranScript, wanted, asked, asking] = [null, null, "", "", null, {}, 0];
@@ -56,7 +58,7 @@ export function makeScenarios(onRun) {
   function forget() {
     [crashAt, ranScript, wanted] = [null, "", null];
     asking += 1;
-    crashButton.disabled = true;
+    allowCrash();
     put(shareBox);
     points.say("Run the script: then every place where power could fail is listed here.");
     survivors.clear();
@@ -85,7 +87,14 @@ export function makeScenarios(onRun) {
       say(reason.message);
     }
     runButton.disabled = false;
+    allowCrash();
+  }
+
+  // Only at a place that was chosen; beside the button stands what is missing.
+  function allowCrash() {
     crashButton.disabled = crashAt === null;
+    crashHint.textContent = crashAt !== null ? "" : ranScript === "" ? "Run the script first, then choose a place above."
+      : points.root.querySelector("input") === null ? "There is no place to crash." : "Choose a place above first.";
   }
 
   function say(words) {
@@ -95,17 +104,18 @@ export function makeScenarios(onRun) {
 
   function showOutcome(recorded) {
     if (recorded.error) say(recorded.error);
+    if (recorded.statements.length === 0) return put(outcome);
     const lines = recorded.statements.flatMap(({ text, output }) => [`> ${text}`, ...(output ?? []).map((line) => `  ${line}`)]);
     const counts = [["statements", "statement"], ["events", "event"], ["records", "log record"]];
-    put(outcome, el("p", { class: "quiet" }, `${counts.map(([list, what]) => counted(recorded[list].length, what)).join(", ")}.`),
-      el("details", null, el("summary", null, "What it printed"), el("pre", { class: "output" }, plainWords(lines.join("\n")))));
+    return put(outcome, el("p", { class: "quiet" }, `${recorded.error ? "Before the error: " : ""}${counts.map(([list, what]) => counted(recorded[list].length, what)).join(", ")}.`),
+      el("details", null, el("summary", null, "What it printed"), el("p", { class: "hint" }, NAMES_HINT), el("pre", { class: "output" }, plainWords(lines.join("\n")))));
   }
 
   // A place is chosen: what was not synced there is asked for, before anything is crashed for good.
   function choosePlace(place, words) {
     if (crashAt !== null && samePlace(place, crashAt)) return;
     [crashAt, crashWords] = [place, words];
-    crashButton.disabled = false;
+    allowCrash();
     survivors.forget("What was not synced there is looked up …");
     askPending();
   }

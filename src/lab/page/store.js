@@ -12,7 +12,7 @@ const SHOWN_KEYS = 200;
 // Makes the panel of a store { name, url, log }. Its methods are called by view A: refresh() each second.
 export function makeStore({ name, url, log }) {
   const memory = new Acknowledged();
-  let [up, uptime, started, downSince, crashing, shown, loads] = [null, 0, null, null, false, "", 0];
+  let [up, uptime, started, downSince, crashing, shown, loads, attempts] = [null, 0, null, null, false, "", 0, 0];
   const badge = el("span", { class: "badge" });
   const count = el("span", { class: "count" });
   const error = el("p", { class: "error", role: "alert", hidden: true });
@@ -31,8 +31,10 @@ export function makeStore({ name, url, log }) {
 
   // Does something that the store acknowledges; says so, if it does not.
   async function attempt(keys, act) {
+    attempts += 1;
     try {
       await act();
+      attempts += 1;
       error.hidden = true;
       await refresh();
     } catch (reason) {
@@ -64,7 +66,7 @@ export function makeStore({ name, url, log }) {
     });
   }
 
-  const clearAll = () => attempt([], async () => {
+  const clearAll = () => attempt(memory.keys(), async () => {
     await ask(url, "/admin/clear", { body: {} });
     memory.clear();
     put(report);
@@ -117,6 +119,7 @@ export function makeStore({ name, url, log }) {
   // Reads keys and stats; finds out by itself that the store has been away. Returns the stats, or null.
   async function refresh() {
     if (crashing) return null;
+    const before = attempts;
     try {
       const page = await ask(url, `/kv?limit=${SHOWN_KEYS}`);
       const stats = await ask(url, "/admin/stats").catch((reason) => { if (reason instanceof NoAnswer) throw reason; return {}; });
@@ -127,7 +130,8 @@ export function makeStore({ name, url, log }) {
         return null;
       }
       setUp(true);
-      showKeys(page);
+      // What was read before a change says nothing about what has been acknowledged since.
+      if (attempts === before) showKeys(page);
       return stats;
     } catch (reason) {
       if (!(reason instanceof NoAnswer)) say(reason.message);

@@ -8,13 +8,13 @@
 //                           F flushed LSN
 
 import { el, svg, put, scrollInto } from "./dom.js";
-import { MARKERS, kindOf, lsnText, pageText, txnText, plainWords } from "./terms.js";
+import { MARKERS, NO_NAMES, kindOf, namedLsn, namedTxn, pageText, plainWords } from "./terms.js";
 
-const BOX_WIDTH = 82;
+const BOX_WIDTH = 90;
 const BOX_HEIGHT = 66;
-const STEP = BOX_WIDTH + 16;
-const ARC_ROOM = 56;
-const UNDO_ROOM = 46;
+const STEP = BOX_WIDTH + 10;
+const ARC_ROOM = 48;
+const UNDO_ROOM = 44;
 const FLAG_HEIGHT = 21;
 const LEFT = 34;
 
@@ -49,8 +49,8 @@ export function makeTape(onSelect) {
   });
 
   // Draws: records in the order of their LSNs; markers { flushed, master, redo, oldest }; the LSN that the step is
-  // about; other LSNs with a word about each; the LSN whose details are shown; LSNs lost in a crash.
-  function show({ records: all, markers = {}, current = null, noted = new Map(), selected = null, lost = new Set() }) {
+  // about; other LSNs with a word about each; the LSN whose details are shown; LSNs lost in a crash; names of a script.
+  function show({ records: all, markers = {}, current = null, noted = new Map(), selected = null, lost = new Set(), names = NO_NAMES }) {
     const focused = scroller.contains(document.activeElement) ? document.activeElement.dataset.lsn : null;
     const about = all.findIndex((record) => record.lsn === current);
     const focus = about < 0 ? all.length - 1 : about;
@@ -60,7 +60,7 @@ export function makeTape(onSelect) {
     const places = new Map(records.map((record, at) => [record.lsn, LEFT + at * STEP]));
     // One record can be reached with Tab, the others from there with the arrow keys.
     const stop = [Number(focused ?? NaN), selected, current].find((lsn) => places.has(lsn)) ?? records.at(-1)?.lsn;
-    put(scroller, drawTape({ records, places, markers, current, noted, selected, lost, onSelect, heads, stop, hidden }));
+    put(scroller, drawTape({ records, places, markers, current, noted, selected, lost, names, onSelect, heads, stop, hidden }));
     if (focused !== null) scroller.querySelector(`.record[data-lsn="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -109,14 +109,14 @@ function drawTape(tape) {
   return drawing;
 }
 
-function drawRecord(record, x, { current, noted, selected, lost, markers, onSelect, stop }) {
+function drawRecord(record, x, { current, noted, selected, lost, names, markers, onSelect, stop }) {
   const { code, family, meaning } = kindOf(record.kind);
   const unforced = typeof markers.flushed === "number" && record.lsn >= markers.flushed;
   const classes = ["record", `kind-${family}`, unforced && "unforced", lost.has(record.lsn) && "lost",
     record.lsn === current && "current", noted.has(record.lsn) && "noted", record.lsn === selected && "selected"];
-  const who = [txnText(record.txn), ...(record.pages ?? []).slice(0, 1).map(pageText)].filter(Boolean).join(" ")
+  const who = [namedTxn(record.txn, names).replace(" ", ""), ...(record.pages ?? []).slice(0, 1).map(pageText)].filter(Boolean).join(" ")
     + ((record.pages?.length ?? 0) > 1 ? "+" : "");
-  const label = [`record ${record.lsn}, ${record.kind}`, txnText(record.txn), (record.pages ?? []).map(pageText).join(" "),
+  const label = [`record ${namedLsn(record.lsn, names)}, ${record.kind}`, namedTxn(record.txn, names), (record.pages ?? []).map(pageText).join(" "),
     unforced && "only in memory", lost.has(record.lsn) && "lost"].filter(Boolean).join(", ");
   const middle = x + BOX_WIDTH / 2;
   const word = lost.has(record.lsn) ? "lost" : noted.get(record.lsn);
@@ -125,8 +125,8 @@ function drawRecord(record, x, { current, noted, selected, lost, markers, onSele
     svg("title", null, `${meaning}\n${plainWords(record.words)}`),
     svg("rect", { class: "box", x, y: ARC_ROOM, width: BOX_WIDTH, height: BOX_HEIGHT, rx: 7 }),
     svg("text", { class: "code", x: middle, y: ARC_ROOM + 23 }, code),
-    svg("text", { class: "who", x: middle, y: ARC_ROOM + 41 }, who.length > 11 ? `${who.slice(0, 10)}…` : who),
-    svg("text", { class: "lsn", x: middle, y: ARC_ROOM + 58 }, lsnText(record.lsn)),
+    svg("text", { class: "who", x: middle, y: ARC_ROOM + 41 }, who.length > 12 ? `${who.slice(0, 11)}…` : who),
+    svg("text", { class: "lsn", x: middle, y: ARC_ROOM + 58 }, namedLsn(record.lsn, names).replace(" ", "")),
     lost.has(record.lsn) && svg("path", { class: "strike",
       d: `M${x + 4} ${ARC_ROOM + BOX_HEIGHT - 4}L${x + BOX_WIDTH - 4} ${ARC_ROOM + 4}` }),
     word && svg("text", { class: `word ${word.length < 6 ? "short" : ""}`, x: word.length < 6 ? x + 3 : middle,
@@ -202,7 +202,7 @@ function arrowHeads(heads) {
 function tapeLegend() {
   const line = (kind) => svg("svg", { class: "legend-line", width: 34, height: 10, viewBox: "0 0 34 10", "aria-hidden": "true" },
     svg("path", { class: `arc ${kind}`, d: "M2 5H32" }));
-  const codes = ["Update", "Compensation", "Commit", "End", "Rollback", "BeginCheckpoint", "EndCheckpoint", "Restart"];
+  const codes = ["Update", "KeyChange", "Compensation", "Commit", "End", "Rollback", "BeginCheckpoint", "EndCheckpoint", "Restart"];
   return el("div", { class: "legend" },
     el("span", null, line("prev"), " prevLSN"), el("span", null, line("undo"), " undoNextLSN"),
     el("span", null, el("i", { class: "dashed-box" }), " only in memory"),

@@ -22,6 +22,27 @@ export function plainWords(words) {
   return String(words ?? "").replace(/\b0{3,}(\d+)\b/g, "$1").replaceAll("rec_lsn", "recLSN");
 }
 
+// A script has names of its own for transactions and records: { txn, record }, Maps from a number of the engine to the
+// name. They are written in ‹ ›, so that nobody takes one for the engine's.
+export const NO_NAMES = { txn: new Map(), record: new Map() };
+export const NAMES_HINT = "T1 and #0 in a script are its own names: #0 is the first log record behind fill. The engine counts all "
+  + "transactions, and fill was its T1; a record it calls by its LSN. Where both are known, the view shows T2 ‹T1› and 6176 ‹#0›.";
+
+export function namedTxn(txn, names) {
+  const name = names.txn.get(Number(String(txn ?? NaN).replace(/^T/, "")));
+  return name === undefined ? txnText(txn) : `${txnText(txn)} ‹${name}›`;
+}
+
+export function namedLsn(lsn, names) {
+  return names.record.has(lsn) ? `${lsnText(lsn)} ‹${names.record.get(lsn)}›` : lsnText(lsn);
+}
+
+// Words of the engine with the script's name behind each transaction; what stands in quotes is somebody's data.
+export function namedWords(words, names) {
+  return String(words).split(/("[^"]*")/).map((part, at) =>
+    (at % 2 === 1 ? part : part.replace(/\bT\d+\b/g, (txn) => namedTxn(txn, names)))).join("");
+}
+
 // The name of an event, whether it is written PageDirty or page_dirty.
 export function eventName(event) {
   return String(event?.event ?? "").replace(/([a-z])([A-Z])/g, "$1_$2").toLowerCase();
@@ -50,6 +71,7 @@ export function stateText(state) {
 // For each kind of record: a short code for the tape, the family that colours it, and what it is.
 const KINDS = {
   Update: ["UPD", "update", "update: changes a page, can be redone and undone"],
+  KeyChange: ["KEY", "update", "key change: one key of a table, can be redone and undone"],
   Compensation: ["CLR", "clr", "compensation log record: redo only, tells what an undo did"],
   Commit: ["COM", "commit", "commit: the transaction has won once this is durable"],
   End: ["END", "commit", "end: nothing is left to do for the transaction"],

@@ -140,7 +140,7 @@ impl Collector {
         for name in &chain[1..] {
             let is_next = |next: &&Span| {
                 let follows = |span: &&Span| (&span.trace, &span.id) == (&next.trace, &next.parent);
-                next.name == *name && ends.iter().any(|span| follows(span))
+                next.name == *name && ends.iter().any(follows)
             };
             ends = all.iter().filter(is_next).collect();
         }

@@ -74,8 +74,10 @@ function afterCrash(last, next) {
 // Gives each step the records of the log as of then. A log position may be used again after a crash, by another record:
 // what is appended at an LSN takes the place of all that stood there or behind it.
 function followLog(steps, records) {
-  const appended = new Set(steps.filter(({ event }) => eventName(event) === "appended").map(({ event }) => event.lsn));
-  let byHand = records.filter(({ lsn }) => !appended.has(lsn));
+  // A record by hand may stand where one was that a crash took.
+  const identity = ({ lsn, kind, txn }) => `${lsn} ${kind} ${String(txn).replace(/^T/, "")}`;
+  const appended = new Set(steps.filter(({ event }) => eventName(event) === "appended").map(({ event }) => identity(event)));
+  let byHand = records.filter((record) => !appended.has(identity(record)));
   const versions = new Map();
   for (const record of records) versions.set(record.lsn, [...(versions.get(record.lsn) ?? []), record]);
   let log = [];

@@ -53,8 +53,12 @@ async function shoot(page, name) {
 }
 
 async function currentInView(page, what) {
-  const [record, box] = await Promise.all([page.locator(".record.current:visible").boundingBox(), page.locator(".tape-scroller:visible").boundingBox()]);
-  check(`${what}: the current record is in view`, record.x >= box.x - 1 && record.x + record.width <= box.x + box.width + 1);
+  const isSeen = async () => {
+    const [record, box] = await Promise.all([page.locator(".record.current:visible").boundingBox(), page.locator(".tape-scroller:visible").boundingBox()]);
+    return record.x >= box.x - 1 && record.x + record.width <= box.x + box.width + 1;
+  };
+  for (let tries = 0; tries < 30 && !(await isSeen()); tries++) await page.waitForTimeout(100); // the tape glides
+  check(`${what}: the current record is in view`, await isSeen());
 }
 const noSideways = async (page, what) => check(`${what}: nothing sticks out sideways`, await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth));
 
@@ -100,9 +104,34 @@ async function twoStores(page, tag) {
   await without.locator(".crash-report .verdict").waitFor();
   check(`${tag}: with the log nothing is lost`, /nothing acknowledged is lost/.test(await withLog.locator(".verdict").textContent()));
   check(`${tag}: without it the key after the flush is lost`, /1 acknowledged key lost/.test(await without.locator(".verdict").textContent()));
-  check(`${tag}: the lost key is struck through`, await without.locator(".fates del", { hasText: evil }).count() === 1);
+  check(`${tag}: the lost key is listed`, await without.locator(".fates del", { hasText: evil }).count() === 1);
   await page.waitForTimeout(3200);
   await shoot(page, `${tag}-stores-after`);
+  await lostDeletes(page, tag);
+}
+
+// What is deleted or cleared, and not flushed, comes back where there is no log; the page says so.
+async function lostDeletes(page, tag) {
+  const without = page.locator(".store.without-log");
+  await without.getByRole("button", { name: "Flush" }).click();
+  const names = await without.locator(".key").allTextContents();
+  await without.getByRole("button", { name: `Delete ${names[0]}` }).click();
+  await without.locator(".key", { hasText: names[0] }).waitFor({ state: "detached" });
+  await crashAlone(without);
+  check(`${tag}: a delete that did not last is told`, /1 acknowledged delete lost/.test(await without.locator(".verdict").textContent())
+    && await without.locator(".fates del", { hasText: names[0] }).count() === 1);
+  await without.getByRole("button", { name: "Clear" }).click();
+  await without.getByText("It is empty.").waitFor();
+  await crashAlone(without);
+  check(`${tag}: so is a clear`, (await without.locator(".verdict").textContent()).includes(`${names.length} acknowledged deletes lost`));
+  await shoot(page, `${tag}-deletes-lost`);
+}
+
+async function crashAlone(store) {
+  await store.getByRole("button", { name: "Crash" }).click();
+  await store.locator(".badge.away").waitFor();
+  await store.locator(".badge", { hasText: "up" }).waitFor();
+  await store.locator(".crash-report .verdict").waitFor();
 }
 
 async function scenarios(page, tag) {
@@ -111,7 +140,10 @@ async function scenarios(page, tag) {
   await page.getByRole("button", { name: "Run", exact: true }).click();
   await page.locator(".crash-point").first().waitFor();
   check(`${tag}: crash points are listed`, await page.locator(".crash-points > div > .crash-point").count() > 5);
+  check(`${tag}: places are counted from 1`, await page.locator(".crash-points > div .number").first().textContent() === "1");
+  check(`${tag}: what is missing stands beside the button`, /Choose a place/.test(await page.locator(".crash-hint").textContent()));
   await page.locator(".crash-point", { hasText: "flush P1" }).first().click();
+  check(`${tag}: and goes when a place is chosen`, await page.locator(".crash-hint").textContent() === "");
   await page.getByRole("button", { name: "Link to this scenario" }).click();
   const link = await page.locator(".link").inputValue();
   await noSideways(page, `${tag} scenarios`);
@@ -184,12 +216,41 @@ async function until(page, pattern) {
   problems.push(`no step says ${pattern}`);
 }
 
+const wholeInView = (what) => what.evaluate((node) => {
+  const { top, bottom } = node.getBoundingClientRect();
+  return top >= 0 && bottom <= window.innerHeight;
+});
+
+// On a projector the sentence, the tape and both tables are seen together.
+async function projector(options) {
+  const page = await open({ ...options, viewport: { width: 1280, height: 800 } }, `${base}#scenarios`);
+  await page.getByRole("button", { name: "Three transactions" }).click();
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await page.locator(".crash-point", { hasText: "flush P1" }).first().click();
+  await page.getByRole("button", { name: "Crash here and restart" }).click();
+  await page.locator(".jump", { hasText: "undo" }).click();
+  await until(page, /is undone on/);
+  const seen = await Promise.all([".told .words", ".tables", ".tape-scroller"].map((what) => wholeInView(page.locator(`#view-restart ${what}`))));
+  check("at 1280x800 sentence, tape and tables are seen together", seen.every(Boolean));
+  const tops = await page.locator(".player .buttons > *, .jump").evaluateAll((nodes) => nodes.filter(({ className }) => className !== "jumps").map((node) => Math.round(node.getBoundingClientRect().y + node.getBoundingClientRect().height / 2)));
+  check("its buttons stand in one row", Math.max(...tops) - Math.min(...tops) < 10);
+  check("the script's names stand beside the engine's", /T3 ‹T2›/.test(await page.locator(".told .words").textContent())
+    && await page.locator("#view-restart .record", { hasText: "‹#9›" }).count() === 1);
+  await shoot(page, "projector");
+  await page.context().close();
+}
+
 async function crashChosen(page, tag) {
   await page.getByRole("tab", { name: "Scenarios" }).click();
   await page.getByRole("radio", { name: /random/ }).check();
   await page.getByRole("button", { name: "Crash here and restart" }).click();
   await page.locator("#view-restart .told").waitFor();
   check(`${tag}: the chosen crash opens in view B`, /^#restart/.test(new URL(page.url()).hash) && await page.locator(".jump", { hasText: "crash" }).count() > 0);
+  await page.waitForFunction(() => window.scrollY === 0);
+  check(`${tag}: it begins at the top`, await wholeInView(page.locator(".told .words")));
+  await page.evaluate(() => window.scrollTo(0, document.documentElement.scrollHeight));
+  await page.locator("body").press("ArrowRight");
+  check(`${tag}: a step by key brings the sentence back`, await wholeInView(page.locator(".told .words")));
   await page.locator(".jump", { hasText: "crash" }).first().click();
   await shoot(page, `${tag}-chosen-crash`);
 }
@@ -316,6 +377,8 @@ async function linkOpens(options, link) {
   await page.locator("textarea").fill("explode");
   await page.getByRole("button", { name: "Run", exact: true }).click();
   await page.locator(".error", { hasText: "no statement" }).waitFor();
+  check("nothing is counted of a script that cannot be read", await page.locator(".outcome").textContent() === ""
+    && /has an error/.test(await page.locator(".crash-points").textContent()));
   check("an error of the script is shown", true);
   await page.goto(`${base}#scenarios/zgarbage`);
   await page.locator("#notice .error").waitFor();
@@ -345,6 +408,7 @@ try {
     await crashChosen(page, tag);
     const toCall = await crashInside(page, tag);
     if (tag === "wide-light") {
+      await projector(options);
       await linkOpens(options, link);
       await linkToCall(options, toCall);
       await crashFromElsewhere(page);

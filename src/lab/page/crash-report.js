@@ -17,12 +17,12 @@ export function drawCrashReport({ away, back, lost, changed, risen, unknown, res
   return [
     el("p", { class: `verdict ${bad === "" ? "good" : "bad"}` },
       el("b", null, bad === "" ? "✓ nothing acknowledged is lost" : `✗ ${bad}`), " ",
-      el("span", null, `${howLong}; of ${counted(all, "acknowledged key")} ${back.length} came back`,
-        risen.length > 0 && `; ${counted(risen.length, "deleted key")} came back, too`)),
+      el("span", null, howLong, all > 0 && `; of ${counted(all, "acknowledged key")} ${back.length} came back`,
+        risen.length > 0 && `; ${counted(risen.length, "deleted key")} came back`)),
     unknown > 0 && el("p", { class: "quiet" }, `${counted(unknown, "key")} got no answer before the crash: either outcome is right.`),
     lost.length > 0 && listLost("Lost", lost, "lost"),
     changed.length > 0 && listLost("Back with an older value", changed, "stale"),
-    risen.length > 0 && listLost("Came back although the delete was acknowledged", risen.map((key) => [key, ""]), "undead"),
+    risen.length > 0 && listLost("Came back although the delete was acknowledged", risen.map((key) => [key, ""]), "back again"),
     back.length > 0 && el("details", null, el("summary", null, `${counted(back.length, "key")} came back`),
       el("ul", { class: "fates" }, back.slice(0, 200).map(([key, value]) =>
         el("li", null, el("code", null, key), " ", valueText(value), el("span", { class: "tag back" }, "✓ back"))))),

@@ -101,14 +101,18 @@ fn is_own_origin(origin: &str) -> bool {
 
 /// Lets a request pass, or refuses it; answers what browsers ask before they send one from the lab's page.
 pub async fn guarded(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let checked = guard.check(request.uri().path(), request.headers());
+    // What a browser asks before has no token yet, and changes nothing.
+    let asks_before = request.method() == Method::OPTIONS;
+    let path = if asks_before { "" } else { request.uri().path() };
+    let checked = guard.check(path, request.headers());
     let origin = request.headers().get(ORIGIN).cloned();
     let mut response = match checked {
         Err(refusal) => return refusal.into_response(),
-        Ok(()) if request.method() == Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) if asks_before => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(request).await,
     };
-    if let Some(origin) = origin.filter(|_| guard.address.ip().is_loopback()) {
+    let is_own = |origin: &HeaderValue| origin.to_str().is_ok_and(is_own_origin);
+    if let Some(origin) = origin.filter(is_own) {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(VARY, HeaderValue::from_static("Origin"));

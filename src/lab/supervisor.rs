@@ -11,7 +11,7 @@
 
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -139,8 +139,13 @@ async fn page(
     let guard = Guard::new(address, lab.token.as_deref())?;
     let listener = listen(address).await?;
     tell(&Happened::PageServed(listener.local_addr()?));
-    let shown =
-        |store: &Kept| Shown { with_log: store.with_log, url: format!("http://{}", store.address) };
+    let shown = |store: &Kept| {
+        let mut address = store.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Shown { with_log: store.with_log, url: format!("http://{address}") }
+    };
     let shown: Vec<Shown> = lab.stores.iter().map(shown).collect();
     Ok(axum::serve(listener, site::router(&shown, guard)).into_future())
 }

@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Port of the page; the stores have the next two. 0: any that are free
     #[arg(long, default_value_t = 8000)]
     port: u16,
-    /// The address to listen at
+    /// The address that the stores listen at; the page is for this machine
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     listen: IpAddr,
     /// What the admin calls need, as `Authorization: Bearer TOKEN`; a must where others can reach the stores
@@ -136,7 +136,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         program: std::env::current_exe()?,
         arguments: for_stores,
         token: arguments.token.clone(),
-        page: Some(SocketAddr::new(arguments.listen, arguments.port)),
+        page: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port))),
         stores: vec![kept(true, "with-log", port(1)?), kept(false, "without-log", port(2)?)],
     };
     supervise(lab, tell)?;

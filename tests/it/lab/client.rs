@@ -100,12 +100,18 @@ pub fn send(store: SocketAddr, request: &str) -> Option<(u16, Value)> {
     Some((status, serde_json::from_str(&body).unwrap_or(Value::Null)))
 }
 
-fn send_for_text(store: SocketAddr, request: &str) -> Option<(u16, String)> {
+/// All that is answered, as it comes.
+pub fn raw(store: SocketAddr, request: &str) -> Option<String> {
     let mut stream = TcpStream::connect(store).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn send_for_text(store: SocketAddr, request: &str) -> Option<(u16, String)> {
+    let answer = raw(store, request)?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some((status, body.to_owned()))

@@ -142,6 +142,17 @@ fn elsewhere_the_admin_calls_need_the_token() {
     assert_eq!(ask(store, "POST", "/admin/checkpoint", None).unwrap().0, 401);
     let asked = "POST /admin/checkpoint HTTP/1.1\r\nHost: lab\r\nAuthorization: Bearer secret\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(send(store, asked).unwrap().0, 200);
+    // The page stays on this machine, and finds the stores there.
+    assert!(lab.page.ip().is_loopback());
+    let url = get(lab.page, "/lab/config")["stores"][0]["url"].clone();
+    assert_eq!(url, format!("http://{store}"));
+    let head = "Host: lab\r\nConnection: close\r\n";
+    for (origin, is_let_in) in [("http://127.0.0.1:8000", true), ("http://evil.example", false)] {
+        let asked = format!("OPTIONS /admin/crash HTTP/1.1\r\n{head}Origin: {origin}\r\n\r\n");
+        let answer = super::client::raw(store, &asked).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+        assert_eq!(answer.contains("access-control-allow-origin"), is_let_in, "{answer}");
+    }
     lab.stop();
 }
 

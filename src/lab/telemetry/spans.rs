@@ -42,24 +42,15 @@ pub fn trace(wanted: &Tracing) -> anyhow::Result<impl Drop + use<>> {
             .map(|(layer, exporter)| (Some(layer), Some(exporter)))?,
         None => (None, None),
     };
-    if wanted.print || exported.is_some() {
-        let own = if wanted.print { LevelFilter::TRACE } else { LevelFilter::OFF };
-        // The exporter says in events when it cannot send.
-        let printed = Targets::new()
-            .with_target("aries", own)
-            .with_target("opentelemetry", LevelFilter::WARN);
-        let printer = fmt::layer()
-            .with_writer(io::stderr)
-            .with_span_events(FmtSpan::CLOSE)
-            .with_target(false);
-        let exported = exported.map(|layer| {
-            layer.with_filter(Targets::new().with_target("aries", LevelFilter::TRACE))
-        });
-        tracing_subscriber::registry()
-            .with(exported)
-            .with(printer.with_filter(printed))
-            .try_init()?;
-    }
+    // What went wrong is always told; the exporter says in events when it cannot send.
+    let own = if wanted.print { LevelFilter::TRACE } else { LevelFilter::ERROR };
+    let printed =
+        Targets::new().with_target("aries", own).with_target("opentelemetry", LevelFilter::WARN);
+    let printer =
+        fmt::layer().with_writer(io::stderr).with_span_events(FmtSpan::CLOSE).with_target(false);
+    let exported = exported
+        .map(|layer| layer.with_filter(Targets::new().with_target("aries", LevelFilter::TRACE)));
+    tracing_subscriber::registry().with(exported).with(printer.with_filter(printed)).try_init()?;
     Ok(Sending(exporter))
 }
 

@@ -11,11 +11,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::reading::each_record;
-use super::store::json_of;
+use super::told::json_of;
 use crate::db::Outside;
 use crate::error::Result;
 use crate::ids::{Lsn, TxnId};
 use crate::record::{KeyChange, LogRecord, ToldValue};
+
+/// The table of a store.
+pub const TABLE: &str = "items";
 
 /// One change of a key.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -69,7 +72,7 @@ impl Read {
     fn take_in(&mut self, lsn: Lsn, record: &LogRecord<'_>) {
         match record {
             // Those of the catalog are of no interest here.
-            LogRecord::KeyChange(change) if change.table == super::store::TABLE.as_bytes() => {
+            LogRecord::KeyChange(change) if change.table == TABLE.as_bytes() => {
                 self.open.entry(change.link.txn).or_default().push(Entry::of(lsn, change));
             }
             LogRecord::Compensation(clr) => {

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::entries::{self, Entry};
+use super::entries::{self, Entry, TABLE};
+use super::told::json_of;
 use super::{Refusal, Telemetry};
 use crate::config::Durability;
 use crate::db::{Db, Options, Table, Transaction};
@@ -34,8 +35,6 @@ use crate::log::CONTROL_FILE;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock};
 use crate::tables::DirtyPageTable;
 
-/// The table of a store.
-pub(super) const TABLE: &str = "items";
 /// A value may be as long, in bytes of JSON.
 pub const MOST_VALUE_BYTES: usize = 1024 * 1024;
 /// The values of an answer may be as long together.
@@ -425,9 +424,4 @@ fn count(txn: &mut Transaction, table: &Table) -> Result<u64, Error> {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A value as JSON: as it was put, or as text if somebody else put it.
-pub fn json_of(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes).into())
 }

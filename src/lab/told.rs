@@ -1,4 +1,4 @@
-//! A log record as the page is told of it, whether from a running store or from a recorded run.
+//! Log records and values as the page and whoever asks are told of them, whether from a running store or from a recorded run.
 
 use serde_json::{Value, json};
 
@@ -24,4 +24,9 @@ pub fn record_json(lsn: Lsn, bytes: usize, record: &LogRecord<'_>) -> Value {
 /// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A value as JSON: as it was put, or as text if somebody else put it.
+pub fn json_of(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into())
 }

@@ -4,6 +4,7 @@
 //! savepoint, says by its compensation records how far back it went (`undo_next_lsn`), and takes the entries behind that with it.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -94,7 +95,10 @@ impl Read {
 /// # Errors
 /// [`crate::Error::Corrupt`] when the log is damaged; those of the disk.
 pub fn read(directory: &Path, from: Lsn, end: Lsn) -> Result<Vec<Entry>> {
-    let take_in = |read: &mut Read, lsn, _, record: &LogRecord<'_>| read.take_in(lsn, record);
+    let take_in = |read: &mut Read, lsn, _, record: &LogRecord<'_>| {
+        read.take_in(lsn, record);
+        ControlFlow::Continue(())
+    };
     let read: Read = each_record(directory, Some(from), end, take_in)?;
     let mut committed = read.committed;
     committed.sort_by_key(|entry| entry.sequence);

@@ -1,5 +1,6 @@
 //! Reads the log of a store that goes on working meanwhile.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::db::Outside;
@@ -11,7 +12,7 @@ use crate::record::LogRecord;
 const LOOKS: u32 = 5;
 
 /// Gathers what `visit` takes from each record: its LSN, its bytes in the log, and the record. From the one at `from` on, or from the
-/// oldest, up to `end`; the database may be open elsewhere or here.
+/// oldest, up to `end`, or as long as `visit` says to go on; the database may be open elsewhere or here.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the log is damaged; those of the disk.
@@ -19,7 +20,7 @@ pub fn each_record<T: Default>(
     directory: &Path,
     from: Option<Lsn>,
     end: Lsn,
-    visit: impl Fn(&mut T, Lsn, usize, &LogRecord<'_>),
+    visit: impl Fn(&mut T, Lsn, usize, &LogRecord<'_>) -> ControlFlow<()>,
 ) -> Result<T> {
     patiently(|| {
         let mut gathered = T::default();
@@ -27,8 +28,8 @@ pub fn each_record<T: Default>(
         let from = from.unwrap_or_else(|| log.start());
         let mut scan = log.scan(from);
         while let Some((lsn, bytes, record)) = scan.next_sized()?.filter(|(lsn, ..)| *lsn < end) {
-            if lsn >= from {
-                visit(&mut gathered, lsn, bytes, &record);
+            if lsn >= from && visit(&mut gathered, lsn, bytes, &record).is_break() {
+                break;
             }
         }
         Ok(gathered)

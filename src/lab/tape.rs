@@ -1,6 +1,7 @@
 //! The log and the buffer pool of a running store, as the engine has them.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use serde_json::{Value, json};
 
@@ -22,18 +23,19 @@ pub fn latest(store: &Store, from: Option<Lsn>, most: usize) -> Result<Value, Re
     let stats = store.db().stats();
     let directory = &store.options().directory;
     let end = stats.flushed_lsn;
-    let first = from.is_some();
     let mut records =
         each_record(directory, from, end, |part: &mut VecDeque<Value>, lsn, bytes, record| {
-            // From an LSN on the first ones, and one more: where to go on. Else the latest.
-            if !first || part.len() <= most {
-                part.push_back(record_json(lsn, bytes, record));
+            part.push_back(record_json(lsn, bytes, record));
+            match (part.len() > most, from) {
+                // The first ones, and one more: where to go on.
+                (true, Some(_)) => return ControlFlow::Break(()),
+                // The latest.
+                (true, None) => drop(part.pop_front()),
+                (false, _) => {}
             }
-            if !first && part.len() > most {
-                part.pop_front();
-            }
+            ControlFlow::Continue(())
         })?;
-    let next = (records.len() > most).then(|| records.pop_back()).flatten();
+    let next = if records.len() > most { records.pop_back() } else { None };
     Ok(json!({
         "records": records,
         "next": next.map(|record| record["lsn"].clone()),

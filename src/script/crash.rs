@@ -23,7 +23,7 @@ use crate::record::Names as _;
 use crate::sync::Arc;
 
 /// Bytes of a sector of a simulated disk.
-const SECTOR: u64 = 512;
+pub const SECTOR: u64 = 512;
 
 /// Where a database is.
 pub enum Home {

@@ -49,7 +49,7 @@ mod vocabulary;
 mod watch;
 
 pub use blocks::{Block, Difference, Script, ScriptError, Verdict};
-pub use crash::{PowerFailed, Unsynced};
+pub use crash::{PowerFailed, SECTOR, Unsynced};
 pub use forged::{Forged, ForgedEntry};
 pub use gate::Io;
 pub use session::{Performed, Session};

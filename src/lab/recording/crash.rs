@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Foreseen, MOST_EVENTS, Recording};
+use super::{Foreseen, Recording, session};
 use crate::script::{Block, Session, Statement};
 
 /// Where power is to fail, and what is left then.
@@ -30,11 +30,13 @@ impl Recording {
         blocks: &[Block],
         crash: &CrashAt,
     ) -> Result<(), String> {
-        let mut session = Session::simulated();
-        session.stop_after(MOST_EVENTS);
+        let power_fails_before = match crash.place {
+            CrashPlace::Event(_) => None,
+            CrashPlace::Io(io) => Some(io),
+        };
+        let mut session = session(power_fails_before);
         let line = match crash.place {
             CrashPlace::Event(event) => {
-                session.watch_calls(None);
                 self.perform_until(&mut session, blocks, |run, _| run.steps.len() > event)?
             }
             CrashPlace::Io(io) => {
@@ -56,7 +58,6 @@ impl Recording {
         blocks: &[Block],
         io: usize,
     ) -> Result<usize, String> {
-        session.watch_calls(Some(io));
         let has_failed = |_: &Self, session: &Session| session.call_not_made().is_some();
         let line = self.perform_until(session, blocks, has_failed)?;
         let mut calls = session.calls_from(0);
@@ -74,10 +75,7 @@ impl Recording {
 
     /// Runs the script, with no failure of power, to behind the statement that makes this call.
     fn foresee(blocks: &[Block], io: usize) -> Result<Foreseen, String> {
-        let mut session = Session::simulated();
-        session.watch_calls(None);
-        session.stop_after(MOST_EVENTS);
-        let mut run = Self::default();
+        let (mut session, mut run) = (session(None), Self::default());
         let ran = run.perform_until(&mut session, blocks, |run, _| run.ios.len() > io);
         let calls = session.calls_from(0);
         if calls.len() <= io {
@@ -121,7 +119,7 @@ mod tests {
                 foreseen.calls.swap(3, 4);
             }
             let mut recording = Recording { foreseen, ..Recording::default() };
-            recording.run_to_io(&mut Session::simulated(), &script.blocks, 40)
+            recording.run_to_io(&mut session(Some(40)), &script.blocks, 40)
         };
         assert_eq!(run(false), Ok(1));
         assert!(run(true).unwrap_err().contains("does not make the same calls"));

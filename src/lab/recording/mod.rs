@@ -118,12 +118,7 @@ impl Recording {
     fn run(&mut self, blocks: &[Block], crash: Option<&CrashAt>) -> Result<(), String> {
         match crash {
             Some(crash) => self.run_and_crash(blocks, crash),
-            None => {
-                let mut session = Session::simulated();
-                session.watch_calls(None);
-                session.stop_after(MOST_EVENTS);
-                self.perform_until(&mut session, blocks, |_, _| false).map(drop)
-            }
+            None => self.perform_until(&mut session(None), blocks, |_, _| false).map(drop),
         }
     }
 
@@ -292,6 +287,14 @@ fn told(lsn: Lsn, bytes: &[u8], record: &LogRecord<'_>) -> Value {
     let mut told = record_json(lsn, padded(bytes.len()), record);
     told["hex"] = hex(bytes).into();
     told
+}
+
+/// A session to be recorded; power fails before the call with this number.
+fn session(power_fails_before: Option<usize>) -> Session {
+    let mut session = Session::simulated();
+    session.watch_calls(power_fails_before);
+    session.stop_after(MOST_EVENTS);
+    session
 }
 
 fn is_restart(events: &[Event]) -> bool {

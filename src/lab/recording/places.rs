@@ -9,10 +9,7 @@ use crate::buffer::{DOUBLE_WRITE_FILE, DOUBLE_WRITE_HEADER, PAGES_FILE};
 use crate::disk::PendingKind;
 use crate::ids::{Lsn, PageId};
 use crate::log::{CONTROL_FILE, Geometry, LOG_DIRECTORY, segment_number};
-use crate::script::{Io, Session, Unsynced};
-
-/// Bytes of a sector of a simulated disk.
-const SECTOR: u64 = 512;
+use crate::script::{Io, SECTOR, Session, Unsynced};
 
 /// The records that are known, by their LSN.
 type Records = [(Lsn, Value)];

@@ -42,6 +42,7 @@ pub use http::{Listening, serve};
 pub use one_file::one_file;
 pub use recording::{CrashAt, CrashPlace, Recording};
 pub use refusal::Refusal;
+pub use site::store_name;
 pub use store::{Operation, Store, StoreOptions};
 pub use supervisor::{Happened, Kept, Lab, TOKEN_VARIABLE, supervise};
 pub use telemetry::{Metrics, Telemetry, Tracing, trace};

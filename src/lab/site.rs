@@ -102,11 +102,16 @@ pub struct Shown {
     pub url: String,
 }
 
+/// What a store is called.
+#[must_use]
+pub fn store_name(with_log: bool) -> &'static str {
+    if with_log { "with the log" } else { "without a log" }
+}
+
 /// All calls of the page's server.
 pub fn router(stores: &[Shown], guard: Guard) -> Router {
     let stores = stores.iter().map(|store| {
-        let name = if store.with_log { "with the log" } else { "without a log" };
-        json!({ "name": name, "url": store.url, "log": store.with_log })
+        json!({ "name": store_name(store.with_log), "url": store.url, "log": store.with_log })
     });
     let stores =
         json!({ "version": env!("CARGO_PKG_VERSION"), "stores": stores.collect::<Vec<_>>() });

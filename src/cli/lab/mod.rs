@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::{DONE, WrongUsage};
+use crate::lab::store_name as name;
 use crate::lab::{
     Happened, Kept, Lab, Listening, Store, StoreOptions, TOKEN_VARIABLE, Tracing, serve, supervise,
     trace,
@@ -141,10 +142,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     };
     supervise(lab, tell)?;
     Ok(DONE)
-}
-
-fn name(with_log: bool) -> &'static str {
-    if with_log { "with the log" } else { "without a log" }
 }
 
 fn tell(happened: &Happened) {
